@@ -1,0 +1,32 @@
+"""Shape and dtype checks at batch borders: arrays are checked once, where a batch is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
+LongArray = NDArray[np.int64]
+ByteArray = NDArray[np.uint8]
+BoolArray = NDArray[np.bool_]
+
+Array = NDArray[Any]
+
+
+def check(array: Array, shape: tuple[int | None, ...], dtype: DTypeLike, name: str) -> None:
+    """Raise ``ValueError`` unless ``array`` has this dtype and shape; ``None`` admits any length."""
+    if array.dtype != np.dtype(dtype):
+        raise ValueError(f"{name}: dtype {array.dtype}, not {np.dtype(dtype)}")
+    if array.ndim != len(shape) or any(
+        want is not None and have != want for have, want in zip(array.shape, shape, strict=True)
+    ):
+        raise ValueError(f"{name}: shape {array.shape}, not {shape}")
+
+
+def check_finite(array: Array, name: str) -> None:
+    """Raise ``ValueError`` if ``array`` holds NaN or infinity."""
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: not finite")

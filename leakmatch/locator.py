@@ -94,9 +94,7 @@ class Locator:
 
         A name whose bytes are not its UTF-8 text is written ``{"base64": ..., "text": ...}``.
         """
-        return json.dumps(
-            [[link.kind, _name_json(link), link.ordinal] for link in self.chain()], separators=(",", ":")
-        )
+        return json.dumps([[link.kind, _name_json(link), link.ordinal] for link in self.chain()], separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Locator:

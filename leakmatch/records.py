@@ -34,9 +34,7 @@ class Outcome(StrEnum):
 
 
 #: Outcomes of items that were looked at in full; any other makes the run incomplete (exit code 3).
-LOOKED_AT: Final = frozenset(
-    {Outcome.DONE, Outcome.NO_FACE, Outcome.DUPLICATE, Outcome.NOT_IMAGE, Outcome.WALKED}
-)
+LOOKED_AT: Final = frozenset({Outcome.DONE, Outcome.NO_FACE, Outcome.DUPLICATE, Outcome.NOT_IMAGE, Outcome.WALKED})
 
 
 class ItemKind(StrEnum):
@@ -218,7 +216,10 @@ class TemplateBatch:
 
 @dataclass(frozen=True, slots=True)
 class CandidateBatch:
-    """Pairs above the operating point, sparse: ``probe_index`` int32[K], ``enrolment_id`` int64[K], ``score`` float32[K]."""
+    """Pairs above the operating point, sparse.
+
+    ``probe_index`` int32[K], ``enrolment_id`` int64[K], ``score`` float32[K].
+    """
 
     probe_index: IntArray
     enrolment_id: LongArray

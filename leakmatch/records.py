@@ -267,3 +267,31 @@ class ImageAnalysis:
     face_hashes: tuple[HashBatch, ...]
     crops: tuple[bytes, ...]
     incidents: tuple[tuple[str, str, str], ...] = ()
+
+
+class Evidence(StrEnum):
+    """Why an item is a candidate, strongest first."""
+
+    SAME_FILE = "same-file"
+    SAME_PICTURE = "same-picture"
+    SAME_FACE = "same-face"
+
+
+class Decision(StrEnum):
+    """The band of a candidate."""
+
+    MATCH = "match"
+    REVIEW = "review"
+    WEAK = "weak"
+
+
+#: Bands, in multiples of the number of false candidates that the user accepts.
+REVIEW_BAND: Final = 100.0
+STORED_BAND: Final = 1000.0
+
+
+def decide(expected_false: float, accepted: float) -> Decision:
+    """The band of a candidate that chance alone would give ``expected_false`` times in the whole scan."""
+    if expected_false <= accepted:
+        return Decision.MATCH
+    return Decision.REVIEW if expected_false <= REVIEW_BAND * accepted else Decision.WEAK

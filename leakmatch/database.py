@@ -1,0 +1,238 @@
+"""One SQLite file as a store: application id, schema version, content digest, one error mapping.
+
+The gallery and the case are both such files. Every row goes through :meth:`Database.insert` and
+:meth:`Database.delete`, which keep a digest of the content: the sum, modulo 2**256, of the SHA-256 of each row. It
+does not depend on order, and is changed by a row at the cost of that row (Bellare and Micciancio 1997, AdHash).
+It shows damage and clumsy tampering; it is no signature, since whoever can write the file can compute it anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from leakmatch.errors import IntegrityError, UsageError, os_error, storage
+
+Row = tuple[Any, ...]
+
+_META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+_DIGEST = "CREATE TABLE digest (value BLOB NOT NULL)"
+_MODULUS = 1 << 256
+
+
+class Database:
+    """A store in one file. Open it with :meth:`create` or :meth:`open`; close it, or use it as a context manager.
+
+    All methods raise :class:`IntegrityError` (damaged), :class:`StorageError` (disk) or :class:`UsageError` (busy).
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: IO[bytes] | None) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._sum = 0
+        self._columns: dict[str, int] = {}
+
+    @classmethod
+    def create(cls, path: Path, application_id: int, version: int, schema: Sequence[str]) -> Database:
+        """Create the file, readable by its owner only, with its tables. It must not exist."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise os_error(error, path) from error
+        database = cls._connect(path, writable=True)
+        try:
+            with storage(path), database.transaction():
+                for statement in (_META, _DIGEST, *schema):
+                    database._connection.execute(statement)
+                database._connection.execute("INSERT INTO digest VALUES (?)", (bytes(32),))
+                database._connection.execute(f"PRAGMA application_id = {application_id}")
+                database._connection.execute(f"PRAGMA user_version = {version}")
+        except BaseException:
+            database.close()
+            path.unlink(missing_ok=True)
+            raise
+        return database
+
+    @classmethod
+    def open(cls, path: Path, application_id: int, version: int, what: str, *, writable: bool) -> Database:
+        """Open an existing store of the kind ``what`` ("gallery", "case")."""
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such {what}.")
+        try:
+            with path.open("rb") as file:
+                head = file.read(16)
+        except OSError as error:
+            raise os_error(error, path) from error
+        if head != b"SQLite format 3\0":
+            raise UsageError(f"{path}: not a LeakMatch {what}.")
+        database = cls._connect(path, writable=writable)
+        try:
+            with storage(path):
+                found = database._scalar("PRAGMA application_id")
+                if found != application_id:
+                    raise UsageError(f"{path}: not a LeakMatch {what}.")
+                have = database._scalar("PRAGMA user_version")
+                if have != version:
+                    raise UsageError(f"{path}: a {what} of format {have}; this LeakMatch reads format {version}.")
+                database._sum = int.from_bytes(database._scalar("SELECT value FROM digest"), "big")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def _connect(cls, path: Path, *, writable: bool) -> Database:
+        lock = _lock(path) if writable else None
+        mode = "rw" if writable else "ro"
+        try:
+            with storage(path):
+                uri = f"{path.resolve().as_uri()}?mode={mode}"
+                connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA temp_store = MEMORY")
+                connection.execute("PRAGMA secure_delete = ON")
+                connection.execute("PRAGMA cell_size_check = ON")
+                connection.execute("PRAGMA trusted_schema = OFF")
+        except BaseException:
+            if lock:
+                lock.close()
+            raise
+        return cls(path, connection, lock)
+
+    def close(self) -> None:
+        """Close the file. What was not committed is rolled back."""
+        self._connection.close()
+        if self._lock:
+            self._lock.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: commits with full sync at the end, rolls back on any exception."""
+        before = self._sum
+        try:
+            with storage(self.path):
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                if self._sum != before:
+                    self._connection.execute("UPDATE digest SET value = ?", (self._sum.to_bytes(32, "big"),))
+                self._connection.execute("COMMIT")
+        except BaseException:
+            self._sum = before
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def insert(self, table: str, rows: Iterable[Row]) -> None:
+        """Add whole rows. Within a transaction."""
+        rows = list(rows)
+        if not rows:
+            return
+        marks = ",".join("?" * len(rows[0]))
+        with storage(self.path):
+            self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+        self._sum = (self._sum + sum(_row_hash(table, row) for row in rows)) % _MODULUS
+
+    def delete(self, table: str, where: str, values: Row = ()) -> list[Row]:
+        """Take out the rows for which the condition holds, and return them. Within a transaction."""
+        rows = list(self.select(f"SELECT * FROM {table} WHERE {where}", values))
+        with storage(self.path):
+            self._connection.execute(f"DELETE FROM {table} WHERE {where}", values)
+        self._sum = (self._sum - sum(_row_hash(table, row) for row in rows)) % _MODULUS
+        return rows
+
+    def select(self, query: str, values: Row = ()) -> Iterator[Row]:
+        """The rows of a query, streamed."""
+        with storage(self.path):
+            yield from self._connection.execute(query, values)
+
+    def one(self, query: str, values: Row = ()) -> Any:
+        """The single value of a query, or ``None`` where there is no row."""
+        with storage(self.path):
+            return self._scalar(query, values)
+
+    def _scalar(self, query: str, values: Row = ()) -> Any:
+        row = self._connection.execute(query, values).fetchone()
+        return None if row is None else row[0]
+
+    def get(self, key: str) -> Any:
+        """A value of the meta table (JSON), or ``None``. Raises :class:`IntegrityError` if it is not JSON."""
+        text = self.one("SELECT value FROM meta WHERE key = ?", (key,))
+        try:
+            return None if text is None else json.loads(text)
+        except (ValueError, TypeError) as error:
+            raise IntegrityError(f"{self.path}: the value of {key!r} is damaged.") from error
+
+    def put(self, key: str, value: Any) -> None:
+        """Set a value of the meta table. Within a transaction."""
+        self.delete("meta", "key = ?", (key,))
+        self.insert("meta", [(key, json.dumps(value, sort_keys=True))])
+
+    def verify(self) -> None:
+        """Raise :class:`IntegrityError` unless the file is sound and its content is what was written."""
+        with storage(self.path):
+            problems = [row[0] for row in self._connection.execute("PRAGMA integrity_check(3)")]
+            if problems != ["ok"]:
+                raise IntegrityError(f"{self.path}: damaged ({problems[0]}). Restore it from a copy.")
+            tables = [
+                name
+                for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                if name != "digest" and not name.startswith("sqlite_")
+            ]
+            total = sum(
+                _row_hash(table, row) for table in tables for row in self._connection.execute(f"SELECT * FROM {table}")
+            )
+            stored = self._scalar("SELECT value FROM digest")
+        if (total % _MODULUS).to_bytes(32, "big") != stored:
+            raise IntegrityError(
+                f"{self.path}: its content is not what LeakMatch wrote; it was changed or damaged. "
+                "Restore it from a copy."
+            )
+
+    @property
+    def digest(self) -> str:
+        """The content digest, in hexadecimal."""
+        return self._sum.to_bytes(32, "big").hex()
+
+
+def _row_hash(table: str, row: Row) -> int:
+    """SHA-256 over an injective encoding: type and length before each value."""
+    digest = hashlib.sha256(table.encode() + b"\0")
+    for value in row:
+        data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogatepass")
+        digest.update(f"{type(value).__name__}:{len(data)}:".encode())
+        digest.update(data)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _lock(path: Path) -> IO[bytes] | None:
+    """Refuse a second writer. SQLite alone would let two scans of one case take turns."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: SQLite's own locks remain
+        return None
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise os_error(error, path) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UsageError(f"{path}: in use by another LeakMatch process. Wait for it to end.") from error
+    except OSError:
+        return file  # a file system without locks (some network mounts): SQLite's own locks remain
+    return file

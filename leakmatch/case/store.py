@@ -65,9 +65,10 @@ SCHEMA: Final = (
         enrolment INTEGER NOT NULL,     -- the enrolled photo that gave the score or the picture
         rank INTEGER NOT NULL,
         score REAL,
-        chance REAL,                    -- probability per comparison that chance alone does as well; null: unknown
+        chance REAL,                    -- probability per pair of faces that chance alone does as well; null: unknown
         evidence TEXT NOT NULL,
-        hash_distance INTEGER
+        hash_distance INTEGER,
+        picture_chance REAL             -- the same per pair of pictures; null where the picture did not match
     )""",
     "CREATE INDEX candidates_by_item ON candidates (file, position, frame)",
     """CREATE TABLE crops (
@@ -105,7 +106,7 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One subject who may be in one item. ``score`` has 4 decimals; see CANDIDATES in the schema for the rest."""
+    """One subject who may be in one item. ``score`` has 4 decimals; the schema says what each field holds."""
 
     key: Key
     face: int | None
@@ -115,7 +116,8 @@ class Candidate:
     score: float | None
     chance: float | None
     evidence: Evidence
-    hash_distance: int | None
+    hash_distance: int | None = None
+    picture_chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +133,25 @@ class Totals:
     gallery_templates: int
     gallery_pictures: int
 
-    def comparisons(self, evidence: Evidence) -> int:
-        """The number of pairs that were compared for this kind of evidence."""
-        if evidence is Evidence.SAME_FACE:
-            return self.searches * self.gallery_templates
+    @property
+    def face_pairs(self) -> int:
+        """The number of pairs of faces that were compared."""
+        return self.searches * self.gallery_templates
+
+    @property
+    def picture_pairs(self) -> int:
+        """The number of pairs of pictures that were compared."""
         return self.pictures * self.gallery_pictures
 
     def expected_false(self, candidate: Candidate) -> float | None:
-        """How many candidates this strong chance alone would give in the whole scan; ``None`` if unknown."""
-        if candidate.chance is None:
-            return None
-        return candidate.chance * self.comparisons(candidate.evidence)
+        """How many candidates this strong chance alone would give in the whole scan; ``None`` if unknown.
+
+        Where the face and the picture both speak, the stronger of the two counts.
+        """
+        by_face = None if candidate.chance is None else candidate.chance * self.face_pairs
+        by_picture = None if candidate.picture_chance is None else candidate.picture_chance * self.picture_pairs
+        known = [value for value in (by_face, by_picture) if value is not None]
+        return min(known, default=None)
 
 
 class Case:
@@ -267,7 +277,7 @@ class Case:
     def prune(self, keep: float) -> None:
         """Drop same-face candidates (and crops nobody needs) expected more than ``keep`` times by chance."""
         totals = self.totals()
-        pairs = max(totals.comparisons(Evidence.SAME_FACE), 1)
+        pairs = max(totals.face_pairs, 1)
         with self._database.transaction():
             dropped = self._database.delete(
                 "candidates", "evidence = 'same-face' AND chance IS NOT NULL AND chance * ? > ?", (pairs, keep)
@@ -288,12 +298,15 @@ class Case:
     def candidates(self) -> Iterator[Candidate]:
         """Stored candidates of items that were looked at, in source order, then rank."""
         for row in self._database.select(
-            """SELECT file, position, frame, face, subject_id, enrolment, rank, score, chance, evidence, hash_distance
+            """SELECT file, position, frame, face, subject_id, enrolment, rank, score, chance, evidence, hash_distance,
+                      picture_chance
                FROM candidates
                ORDER BY file, position, frame, score IS NULL, score DESC, rank, face, subject_id"""
         ):
-            file, position, frame, *fields, evidence, distance = row
-            yield Candidate(Key(file, position, frame), *fields, Evidence(evidence), distance)
+            *key, face, subject, enrolment, rank, score, chance, evidence, distance, picture = row
+            yield Candidate(
+                Key(*key), face, subject, enrolment, rank, score, chance, Evidence(evidence), distance, picture
+            )
 
     def crop(self, key: Key, face: int) -> bytes | None:
         """The aligned 112x112 JPEG of a candidate's face."""
@@ -397,9 +410,8 @@ class Batch:
         locator = entry.locator.frame(analysis.frame) if analysis.frame else entry.locator
         kind = ItemKind.FRAME if analysis.frame else entry.kind
         searches = 0 if analysis.templates is None else int(np.count_nonzero(analysis.templates.valid))
-        self.items.append(
-            (*key, locator.to_json(), entry.sha256, entry.size, str(kind), str(analysis.outcome), analysis.detail, analysis.width, analysis.height, len(analysis.faces), searches, *_NO_PRIMARY)
-        )
+        seen = (str(analysis.outcome), analysis.detail, analysis.width, analysis.height, len(analysis.faces), searches)
+        self.items.append((*key, locator.to_json(), entry.sha256, entry.size, str(kind), *seen, *_NO_PRIMARY))
         faces = analysis.faces
         for face in range(len(faces)):
             quality = 0.0 if analysis.templates is None else float(analysis.templates.quality[face])
@@ -413,9 +425,8 @@ class Batch:
         """Candidates of one picture, and the crops of their faces by face number."""
         seen: set[int] = set()
         for c in candidates:
-            self.candidates.append(
-                (*c.key, c.face, c.subject_id, c.enrolment, c.rank, c.score, c.chance, str(c.evidence), c.hash_distance)
-            )
+            face = (c.face, c.subject_id, c.enrolment, c.rank, c.score, c.chance)
+            self.candidates.append((*c.key, *face, str(c.evidence), c.hash_distance, c.picture_chance))
             if c.face is not None and c.face in crops and c.face not in seen:
                 seen.add(c.face)
                 self.crops.append((*c.key, c.face, crops[c.face]))

@@ -1,0 +1,374 @@
+"""The gallery: one file with the templates and hashes of the protected population. It is the truth; an index is derived.
+
+Source photos are not stored. A photo is known by its SHA-256 within its subject, so that enrolling the same folder
+again repeats nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from leakmatch.arrays import ByteArray, FloatArray, LongArray
+from leakmatch.database import Database
+from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
+from leakmatch.records import HashBatch
+
+APPLICATION_ID: Final = 0x4C4D4741  # "LMGA"
+VERSION: Final = 1
+
+SCHEMA: Final = (
+    "CREATE TABLE subjects (subject_id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE photos (
+        photo INTEGER PRIMARY KEY,      -- the enrolment id
+        subject_id TEXT NOT NULL,
+        path TEXT NOT NULL,             -- where it was enrolled from, printable
+        sha256 BLOB,
+        refusal TEXT NOT NULL,          -- reason code; empty where a template was made
+        detail TEXT NOT NULL,
+        quality REAL NOT NULL
+    )""",
+    "CREATE UNIQUE INDEX photos_by_sha256 ON photos (sha256, subject_id)",
+    "CREATE INDEX photos_by_subject ON photos (subject_id)",
+    "CREATE TABLE templates (photo INTEGER PRIMARY KEY, vector BLOB NOT NULL)",  # float32[D], little-endian
+    """CREATE TABLE hashes (
+        photo INTEGER NOT NULL,
+        scope TEXT NOT NULL,            -- picture, face
+        algorithm TEXT NOT NULL,
+        bits BLOB NOT NULL,
+        quality REAL NOT NULL,
+        PRIMARY KEY (photo, scope, algorithm)
+    ) WITHOUT ROWID""",
+)
+
+PICTURE: Final = "picture"
+FACE: Final = "face"
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo that was offered for enrolment. ``refusal`` is empty where a template was made."""
+
+    subject_id: str
+    path: str
+    sha256: bytes | None
+    refusal: str
+    detail: str
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """An accepted photo: its template float32[D] and its hashes (one row per batch)."""
+
+    photo: Photo
+    vector: FloatArray
+    picture_hashes: tuple[HashBatch, ...]
+    face_hashes: tuple[HashBatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """All templates: ``vectors`` float32[N,D], ``enrolment_id`` int64[N] ascending, ``subject_index`` int64[N]."""
+
+    vectors: FloatArray
+    enrolment_id: LongArray
+    subject_index: LongArray
+    subject_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """All hashes of one scope and algorithm: ``bits`` uint8[M,B/8], ``quality`` float32[M], ``enrolment_id`` int64[M]."""
+
+    bits: ByteArray
+    quality: FloatArray
+    enrolment_id: LongArray
+
+
+class Gallery:
+    """Templates and hashes of the protected population in one file.
+
+    >>> with Gallery.open("school.gallery") as gallery:  # doctest: +SKIP
+    ...     print(gallery.info()["subjects"])
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        about = database.get("gallery")
+        if not isinstance(about, dict) or not {"id", "model_id", "dimension"} <= about.keys():
+            database.close()
+            raise IntegrityError(f"{database.path}: the gallery's description is damaged. Restore it from a copy.")
+        self._about: dict[str, Any] = about
+
+    @classmethod
+    def create(cls, path: Path, pack: str, model_id: str, dimension: int) -> Gallery:
+        """Create an empty gallery for templates of one model. The file must not exist."""
+        database = Database.create(path, APPLICATION_ID, VERSION, SCHEMA)
+        with database.transaction():
+            about = {
+                "id": secrets.token_hex(16),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "pack": pack,
+                "model_id": model_id,
+                "dimension": dimension,
+            }
+            database.put("gallery", about)
+        return cls(database)
+
+    @classmethod
+    def open(cls, path: Path | str, *, writable: bool = False) -> Gallery:
+        """Open an existing gallery."""
+        return cls(Database.open(Path(path), APPLICATION_ID, VERSION, "gallery", writable=writable))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What it is
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    @property
+    def id(self) -> str:
+        """A random identity, given when the gallery was created."""
+        return str(self._about["id"])
+
+    @property
+    def model_id(self) -> str:
+        """The model, precision and recipe of every template in it."""
+        return str(self._about["model_id"])
+
+    @property
+    def dimension(self) -> int:
+        """The length of a template."""
+        return int(self._about["dimension"])
+
+    @property
+    def digest(self) -> str:
+        """The content digest, in hexadecimal: equal for equal content."""
+        return self._database.digest
+
+    def require_model(self, model_id: str) -> None:
+        """Raise :class:`ModelMismatch` unless templates of this model may be compared with the gallery's."""
+        if model_id != self.model_id:
+            raise ModelMismatch(
+                f"{self.path}: enrolled with the model {self.model_id}, not with {model_id}. "
+                f"Use the pack it was made with ({self._about['pack']}), or enrol again."
+            )
+
+    def info(self) -> dict[str, Any]:
+        """Counts and identity, as JSON values."""
+        return {
+            **self._about,
+            "subjects": self._database.one("SELECT count(*) FROM subjects"),
+            "templates": self._database.one("SELECT count(*) FROM templates"),
+            "photos_enrolled": self._database.one("SELECT count(*) FROM photos WHERE refusal = ''"),
+            "photos_refused": self._database.one("SELECT count(*) FROM photos WHERE refusal <> ''"),
+            "digest": self.digest,
+        }
+
+    def subjects(self) -> Iterator[dict[str, Any]]:
+        """Each subject with the number of its enrolled and refused photos, by subject id."""
+        for subject_id, name, enrolled, refused in self._database.select(
+            """SELECT s.subject_id, s.name, count(p.photo) FILTER (WHERE p.refusal = ''),
+                      count(p.photo) FILTER (WHERE p.refusal <> '')
+               FROM subjects s LEFT JOIN photos p USING (subject_id) GROUP BY s.subject_id ORDER BY s.subject_id"""
+        ):
+            yield {"subject_id": subject_id, "name": name, "enrolled": enrolled, "refused": refused}
+
+    def photos(self, subject_id: str) -> list[dict[str, Any]]:
+        """The photos of one subject. Raises :class:`UsageError` for an unknown one."""
+        if self._database.one("SELECT 1 FROM subjects WHERE subject_id = ?", (subject_id,)) is None:
+            raise UsageError(f"{self.path}: there is no subject {subject_id!r}. `leakmatch gallery list` shows them.")
+        return [
+            {
+                "enrolment_id": photo,
+                "path": path,
+                "sha256": sha256.hex() if sha256 else None,
+                "refusal": refusal or None,
+                "detail": detail,
+                "quality": round(quality, 4),
+            }
+            for photo, path, sha256, refusal, detail, quality in self._database.select(
+                """SELECT photo, path, sha256, refusal, detail, quality FROM photos WHERE subject_id = ?
+                   ORDER BY photo""",
+                (subject_id,),
+            )
+        ]
+
+    # What matching needs
+
+    def templates(self) -> Templates:
+        """Every template, in one block. Raises :class:`IntegrityError` where one is not a unit vector."""
+        rows = list(
+            self._database.select(
+                "SELECT t.photo, p.subject_id, t.vector FROM templates t JOIN photos p USING (photo) ORDER BY t.photo"
+            )
+        )
+        subject_ids = tuple(sorted({row[1] for row in rows}))
+        index = {subject_id: i for i, subject_id in enumerate(subject_ids)}
+        if any(len(row[2]) != 4 * self.dimension for row in rows):
+            raise IntegrityError(f"{self.path}: a template has the wrong length. Restore the gallery from a copy.")
+        vectors = np.frombuffer(b"".join(row[2] for row in rows), dtype="<f4").reshape(len(rows), self.dimension)
+        if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+            raise IntegrityError(f"{self.path}: a template is damaged. Restore the gallery from a copy.")
+        return Templates(
+            vectors.astype(np.float32),
+            np.array([row[0] for row in rows], dtype=np.int64),
+            np.array([index[row[1]] for row in rows], dtype=np.int64),
+            subject_ids,
+        )
+
+    def hashes(self, scope: str) -> dict[str, Hashes]:
+        """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm."""
+        columns: dict[str, tuple[list[bytes], list[float], list[int]]] = {}
+        for algorithm, bits, quality, photo in self._database.select(
+            "SELECT algorithm, bits, quality, photo FROM hashes WHERE scope = ? ORDER BY photo", (scope,)
+        ):
+            blobs, qualities, photos = columns.setdefault(algorithm, ([], [], []))
+            blobs.append(bits)
+            qualities.append(quality)
+            photos.append(photo)
+        return {
+            algorithm: Hashes(
+                np.frombuffer(b"".join(blobs), dtype=np.uint8).reshape(len(blobs), -1),
+                np.array(qualities, dtype=np.float32),
+                np.array(photos, dtype=np.int64),
+            )
+            for algorithm, (blobs, qualities, photos) in columns.items()
+        }
+
+    def digests(self) -> dict[bytes, list[int]]:
+        """SHA-256 of every enrolled photo, with its enrolment ids."""
+        found: dict[bytes, list[int]] = {}
+        for sha256, photo in self._database.select(
+            "SELECT sha256, photo FROM photos WHERE refusal = '' AND sha256 IS NOT NULL ORDER BY photo"
+        ):
+            found.setdefault(sha256, []).append(photo)
+        return found
+
+    def subject_of(self) -> dict[int, str]:
+        """The subject id of every enrolment id."""
+        return dict(self._database.select("SELECT photo, subject_id FROM photos WHERE refusal = ''"))
+
+    def names(self) -> dict[str, str]:
+        """The name of every subject that has one."""
+        return dict(self._database.select("SELECT subject_id, name FROM subjects WHERE name <> ''"))
+
+    # Enrolment
+
+    def known(self, subject_id: str, sha256: bytes) -> Photo | None:
+        """The photo with these bytes if it was offered for this subject before."""
+        rows = self._database.select(
+            "SELECT subject_id, path, sha256, refusal, detail, quality FROM photos WHERE sha256 = ? AND subject_id = ?",
+            (sha256, subject_id),
+        )
+        return next((Photo(*row) for row in rows), None)
+
+    def add(self, enrolments: list[Enrolment], refused: list[Photo], names: dict[str, str]) -> None:
+        """Commit accepted and refused photos, and the names of their subjects. All of it or nothing."""
+        database = self._database
+        with database.transaction():
+            subjects = {photo.subject_id for photo in refused} | {e.photo.subject_id for e in enrolments}
+            for subject_id in sorted(subjects):
+                self._put_subject(subject_id, names.get(subject_id, ""))
+            photo = int(database.one("SELECT coalesce(max(photo), 0) FROM photos"))
+            photo = max(photo, int(database.get("last_photo") or 0))
+            for offered in refused:
+                if not self._listed(offered):
+                    photo += 1
+                    database.insert("photos", [_photo_row(photo, offered)])
+            for enrolment in enrolments:
+                photo += 1
+                database.insert("photos", [_photo_row(photo, enrolment.photo)])
+                database.insert("templates", [(photo, enrolment.vector.astype("<f4").tobytes())])
+                for scope, batches in ((PICTURE, enrolment.picture_hashes), (FACE, enrolment.face_hashes)):
+                    database.insert(
+                        "hashes",
+                        [(photo, scope, b.algorithm, b.bits[0].tobytes(), float(b.quality[0])) for b in batches],
+                    )
+            database.put("last_photo", photo)  # so that an enrolment id is never given twice
+
+    def _put_subject(self, subject_id: str, name: str) -> None:
+        known = self._database.one("SELECT name FROM subjects WHERE subject_id = ?", (subject_id,))
+        if known is None:
+            self._database.insert("subjects", [(subject_id, name)])
+        elif name and name != known:
+            self._database.delete("subjects", "subject_id = ?", (subject_id,))
+            self._database.insert("subjects", [(subject_id, name)])
+
+    def _listed(self, offered: Photo) -> bool:
+        """Whether an unreadable photo, which may have no digest, was listed before."""
+        return bool(
+            self._database.one(
+                "SELECT 1 FROM photos WHERE subject_id = ? AND path = ? AND sha256 IS ? AND refusal = ?",
+                (offered.subject_id, offered.path, offered.sha256, offered.refusal),
+            )
+        )
+
+    def remove(self, subject_id: str) -> int:
+        """Remove a subject with all photos, templates and hashes; returns the number of photos.
+
+        Freed pages are overwritten. Raises :class:`UsageError` for an unknown subject.
+        """
+        photos = [photo["enrolment_id"] for photo in self.photos(subject_id)]
+        with self._database.transaction():
+            for photo in photos:
+                for table in ("templates", "hashes", "photos"):
+                    self._database.delete(table, "photo = ?", (photo,))
+            self._database.delete("subjects", "subject_id = ?", (subject_id,))
+        return len(photos)
+
+    def verify(self) -> None:
+        """Raise :class:`IntegrityError` unless the file is sound and its content is what was written."""
+        self._database.verify()
+        self.templates()
+        for query, what in _MUST_BE_EMPTY:
+            count = self._database.one(query)
+            if count:
+                raise IntegrityError(f"{self.path}: {count} {what}. Restore the gallery from a copy.")
+
+
+def _photo_row(photo: int, offered: Photo) -> tuple[Any, ...]:
+    return (
+        photo,
+        offered.subject_id,
+        offered.path,
+        offered.sha256,
+        offered.refusal,
+        offered.detail,
+        float(offered.quality),
+    )
+
+
+_MUST_BE_EMPTY: Final = (
+    (
+        "SELECT count(*) FROM photos WHERE refusal = '' AND photo NOT IN (SELECT photo FROM templates)",
+        "enrolled photos have no template",
+    ),
+    (
+        "SELECT count(*) FROM templates WHERE photo NOT IN (SELECT photo FROM photos WHERE refusal = '')",
+        "templates have no photo",
+    ),
+    ("SELECT count(*) FROM hashes WHERE photo NOT IN (SELECT photo FROM photos)", "hashes have no photo"),
+    (
+        "SELECT count(*) FROM photos WHERE subject_id NOT IN (SELECT subject_id FROM subjects)",
+        "photos have no subject",
+    ),
+)

@@ -15,15 +15,21 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
-from leakmatch.errors import IntegrityError, UsageError, os_error, storage
+import numpy as np
+
+from leakmatch.errors import IntegrityError, StorageError, UsageError, os_error, storage
 
 Row = tuple[Any, ...]
 
 _META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 _DIGEST = "CREATE TABLE digest (value BLOB NOT NULL)"
 _MODULUS = 1 << 256
+
+# A reader holds up a commit for as long as its query runs. The writer waits in short steps, so that Ctrl-C is served.
+_WAIT_SECONDS: Final = 10
+_WAITS: Final = 60
 
 
 class Database:
@@ -45,6 +51,8 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except PermissionError as error:
+            raise StorageError(f"{path}: you may not write in this folder. Choose another one.") from error
         except OSError as error:
             raise os_error(error, path) from error
         database = cls._connect(path, writable=True)
@@ -64,16 +72,18 @@ class Database:
     @classmethod
     def open(cls, path: Path, application_id: int, version: int, what: str, *, writable: bool) -> Database:
         """Open an existing store of the kind ``what`` ("gallery", "case")."""
-        if not path.is_file():
-            raise UsageError(f"{path}: there is no such {what}.")
         try:
+            if not path.is_file():
+                raise UsageError(f"{path}: there is no such {what}.")
             with path.open("rb") as file:
                 head = file.read(16)
+            interrupted = path.with_name(f"{path.name}-journal").is_file()
         except OSError as error:
             raise os_error(error, path) from error
         if head != b"SQLite format 3\0":
             raise UsageError(f"{path}: not a LeakMatch {what}.")
-        database = cls._connect(path, writable=writable)
+        # A writer that was killed left a journal, which takes write access to roll back, also for a reader.
+        database = cls._connect(path, writable=writable, recover=interrupted)
         try:
             with storage(path):
                 found = database._scalar("PRAGMA application_id")
@@ -82,20 +92,22 @@ class Database:
                 have = database._scalar("PRAGMA user_version")
                 if have != version:
                     raise UsageError(f"{path}: a {what} of format {have}; this LeakMatch reads format {version}.")
-                database._sum = int.from_bytes(database._scalar("SELECT value FROM digest"), "big")
+                database._sum = database._stored_sum()
+                if not writable:
+                    database._connection.execute("PRAGMA query_only = ON")
         except BaseException:
             database.close()
             raise
         return database
 
     @classmethod
-    def _connect(cls, path: Path, *, writable: bool) -> Database:
+    def _connect(cls, path: Path, *, writable: bool, recover: bool = False) -> Database:
         lock = _lock(path) if writable else None
-        mode = "rw" if writable else "ro"
+        mode = "rw" if writable or recover else "ro"
         try:
             with storage(path):
                 uri = f"{path.resolve().as_uri()}?mode={mode}"
-                connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+                connection = sqlite3.connect(uri, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA temp_store = MEMORY")
                 connection.execute("PRAGMA secure_delete = ON")
@@ -129,16 +141,44 @@ class Database:
                 yield
                 if self._sum != before:
                     self._connection.execute("UPDATE digest SET value = ?", (self._sum.to_bytes(32, "big"),))
-                self._connection.execute("COMMIT")
+                self._commit()
         except BaseException:
             self._sum = before
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            with storage(self.path):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             raise
 
+    def _commit(self) -> None:
+        for attempt in range(_WAITS):
+            try:
+                self._connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == _WAITS - 1:
+                    raise
+            else:
+                return
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read within is of one state, also while another process writes (which waits meanwhile)."""
+        with storage(self.path):
+            self._connection.execute("BEGIN")
+        try:
+            with storage(self.path):
+                self._sum = self._stored_sum()
+            yield
+        finally:
+            with storage(self.path):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
     def insert(self, table: str, rows: Iterable[Row]) -> None:
-        """Add whole rows. Within a transaction."""
-        rows = list(rows)
+        """Add whole rows of plain values or numpy scalars. Within a transaction.
+
+        Raises ``TypeError`` or ``ValueError`` for a value that SQLite would not give back as it was.
+        """
+        rows = [tuple(map(_plain, row)) for row in rows]
         if not rows:
             return
         marks = ",".join("?" * len(rows[0]))
@@ -202,18 +242,45 @@ class Database:
                 "Restore it from a copy."
             )
 
+    def _stored_sum(self) -> int:
+        value = self._scalar("SELECT value FROM digest")
+        if not isinstance(value, bytes) or len(value) != 32:
+            raise IntegrityError(f"{self.path}: its content digest is missing. Restore it from a copy.")
+        return int.from_bytes(value, "big")
+
     @property
     def digest(self) -> str:
         """The content digest, in hexadecimal."""
         return self._sum.to_bytes(32, "big").hex()
 
 
+def _plain(value: Any) -> Any:
+    """``value`` as SQLite gives it back. Left to itself it stores a numpy scalar as raw bytes, and NaN as null."""
+    if type(value) in (int, str, bytes) or value is None:
+        return value
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        if value != value:
+            raise ValueError("NaN cannot be stored")
+        return value
+    if isinstance(value, int | str):  # a bool, a StrEnum
+        return int(value) if isinstance(value, int) else str(value)
+    raise TypeError(f"a {type(value).__name__} cannot be stored")
+
+
 def _row_hash(table: str, row: Row) -> int:
-    """SHA-256 over an injective encoding: type and length before each value."""
+    """SHA-256 over an injective encoding: type and length before each value.
+
+    A number is written by its value, since a column decides whether 1 comes back as 1 or as 1.0.
+    """
     digest = hashlib.sha256(table.encode() + b"\0")
     for value in row:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogatepass")
-        digest.update(f"{type(value).__name__}:{len(data)}:".encode())
+        kind = "number" if isinstance(value, int | float) else type(value).__name__
+        digest.update(f"{kind}:{len(data)}:".encode())
         digest.update(data)
     return int.from_bytes(digest.digest(), "big")
 

@@ -111,6 +111,11 @@ def sqlite_error(error: sqlite3.Error, path: Path | str) -> LeakMatchError:
     """Map an SQLite error on the store at ``path`` to the tree."""
     name = getattr(error, "sqlite_errorname", "") or ""
     family = "_".join(name.split("_")[:2])
+    if name == "SQLITE_READONLY_ROLLBACK":
+        return StorageError(
+            f"{path}: the last run was stopped in the middle of a write, and this place is read-only. "
+            f"Copy the file together with {path}-journal to a folder that can be written."
+        )
     if family in _SQLITE_STORAGE:
         return StorageError(
             f"{path}: {error}. Nothing that was recorded is lost; check the disk and run the same command again."

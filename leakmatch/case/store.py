@@ -7,82 +7,18 @@ impossible and an interrupted scan continues where it stopped. A case holds no t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from leakmatch.case.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, VERSION
 from leakmatch.database import Database, Row
 from leakmatch.errors import IntegrityError
-from leakmatch.locator import Locator
+from leakmatch.locator import Locator, printable
 from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome
-
-APPLICATION_ID: Final = 0x4C4D4341  # "LMCA"
-VERSION: Final = 1
-
-SCHEMA: Final = (
-    """CREATE TABLE files (
-        file INTEGER PRIMARY KEY,       -- order of the inventory
-        source INTEGER NOT NULL,        -- index of the source argument
-        locator TEXT NOT NULL,
-        size INTEGER NOT NULL,
-        mtime_ns INTEGER NOT NULL
-    )""",
-    """CREATE TABLE finished_files (
-        file INTEGER PRIMARY KEY,
-        sha256 BLOB,
-        entries INTEGER NOT NULL        -- rows of the ledger that the walk of this file announced
-    )""",
-    """CREATE TABLE items (
-        file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL,
-        locator TEXT NOT NULL,
-        sha256 BLOB,
-        bytes INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        outcome TEXT NOT NULL,
-        detail TEXT NOT NULL,
-        width INTEGER, height INTEGER,
-        faces INTEGER NOT NULL,
-        searches INTEGER NOT NULL,      -- templates of this item that were compared with the gallery
-        primary_file INTEGER, primary_position INTEGER,  -- of a duplicate: the item that was looked at
-        PRIMARY KEY (file, position, frame)
-    ) WITHOUT ROWID""",
-    """CREATE INDEX items_by_sha256 ON items (sha256, file, position)
-        WHERE primary_file IS NULL AND frame = 0 AND kind = 'image'""",
-    """CREATE TABLE faces (
-        file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL, face INTEGER NOT NULL,
-        box BLOB NOT NULL,              -- float32[4]
-        landmarks BLOB NOT NULL,        -- float32[5,2]
-        detector_score REAL NOT NULL,
-        quality REAL NOT NULL,
-        PRIMARY KEY (file, position, frame, face)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE candidates (
-        file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL,
-        face INTEGER,                   -- null where only the file or the picture matched
-        subject_id TEXT NOT NULL,
-        enrolment INTEGER NOT NULL,     -- the enrolled photo that gave the score or the picture
-        rank INTEGER NOT NULL,
-        score REAL,
-        chance REAL,                    -- probability per pair of faces that chance alone does as well; null: unknown
-        evidence TEXT NOT NULL,
-        hash_distance INTEGER,
-        picture_chance REAL             -- the same per pair of pictures; null where the picture did not match
-    )""",
-    "CREATE INDEX candidates_by_item ON candidates (file, position, frame)",
-    """CREATE TABLE crops (
-        file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL, face INTEGER NOT NULL,
-        jpeg BLOB NOT NULL,
-        PRIMARY KEY (file, position, frame, face)
-    )""",
-    """CREATE TABLE incidents (
-        file INTEGER NOT NULL,
-        locator TEXT NOT NULL,
-        stage TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL
-    )""",
-    "CREATE INDEX incidents_by_item ON incidents (file, locator)",
-)
 
 
 class Key(NamedTuple):
@@ -164,9 +100,14 @@ class Case:
     def create(cls, path: Path, run: Mapping[str, Any], files: Iterable[SourceRow]) -> Case:
         """Begin a case. ``run`` holds everything that must not change while it goes on (JSON values)."""
         database = Database.create(path, APPLICATION_ID, VERSION, SCHEMA)
-        with database.transaction():
-            database.put("run", dict(run))
-            database.insert("files", ((f.file, f.source, f.locator.to_json(), f.size, f.mtime_ns) for f in files))
+        try:
+            with database.transaction():
+                database.put("run", dict(run))
+                database.insert("files", ((f.file, f.source, f.locator.to_json(), f.size, f.mtime_ns) for f in files))
+        except BaseException:
+            database.close()
+            path.unlink(missing_ok=True)  # half a case could not be resumed
+            raise
         return cls(database)
 
     @classmethod
@@ -199,13 +140,18 @@ class Case:
     @property
     def run(self) -> dict[str, Any]:
         """What the case began with: sources, gallery, models, settings, machine."""
-        return dict(self._database.get("run") or {})
+        return self._record("run") or {}
 
     @property
     def finished(self) -> dict[str, Any] | None:
         """How the scan ended (time, totals), or ``None`` while it has not."""
-        value = self._database.get("finished")
-        return None if value is None else dict(value)
+        return self._record("finished")
+
+    def _record(self, key: str) -> dict[str, Any] | None:
+        value = self._database.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise IntegrityError(f"{self.path}: the value of {key!r} is damaged. Restore the case from a copy.")
+        return value
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Record the end of the scan."""
@@ -214,14 +160,16 @@ class Case:
 
     def totals(self) -> Totals:
         """The number of comparisons so far, read from the ledger."""
-        run = self.run
+        gallery = self.run.get("gallery")
+        if not isinstance(gallery, dict) or not {"templates", "pictures"} <= gallery.keys():
+            raise IntegrityError(f"{self.path}: the case does not say which gallery it is about.")
         searches, pictures = next(
             self._database.select(
                 """SELECT coalesce(sum(searches), 0), coalesce(sum(width IS NOT NULL), 0) FROM items
                    WHERE primary_file IS NULL"""
             )
         )
-        return Totals(searches, pictures, run["gallery"]["templates"], run["gallery"]["pictures"])
+        return Totals(searches, pictures, gallery["templates"], gallery["pictures"])
 
     # Source files
 
@@ -264,6 +212,11 @@ class Case:
             for (position,) in self._database.select("SELECT position FROM items WHERE file = ? AND frame = 0", (file,))
         }
 
+    def root_sha256(self, file: int) -> bytes | None:
+        """SHA-256 of a source file, if its own row is committed and it could be read."""
+        value = self._database.one("SELECT sha256 FROM items WHERE file = ? AND position = 0 AND frame = 0", (file,))
+        return None if value is None else bytes(value)
+
     def primary(self, sha256: bytes) -> Key | None:
         """The first item with these bytes that was looked at, if one is committed."""
         rows = self._database.select(
@@ -296,12 +249,12 @@ class Case:
         return self._database.select(query, values)
 
     def candidates(self) -> Iterator[Candidate]:
-        """Stored candidates of items that were looked at, in source order, then rank."""
+        """Stored candidates of items that were looked at, in source order; in an item those without a score first."""
         for row in self._database.select(
             """SELECT file, position, frame, face, subject_id, enrolment, rank, score, chance, evidence, hash_distance,
                       picture_chance
                FROM candidates
-               ORDER BY file, position, frame, score IS NULL, score DESC, rank, face, subject_id"""
+               ORDER BY file, position, frame, score IS NOT NULL, score DESC, rank, face, subject_id"""
         ):
             *key, face, subject, enrolment, rank, score, chance, evidence, distance, picture = row
             yield Candidate(
@@ -324,6 +277,10 @@ class Case:
             )
         }
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Everything read within is of one state of the case, also while a scan goes on (which waits meanwhile)."""
+        return self._database.snapshot()
+
     # Checking
 
     def verify(self) -> None:
@@ -337,7 +294,7 @@ class Case:
                 raise IntegrityError(
                     f"{self.path}: the ledger does not add up: source file {file} has {found} rows of {entries}."
                 )
-        for query, what in _MUST_BE_EMPTY:
+        for query, what in MUST_BE_EMPTY:
             count = self._database.one(query)
             if count:
                 raise IntegrityError(f"{self.path}: the ledger does not add up: {count} {what}.")
@@ -354,32 +311,8 @@ class Case:
         return self._database.digest
 
 
-_MUST_BE_EMPTY: Final = (
-    (
-        f"SELECT count(*) FROM items WHERE outcome NOT IN ({', '.join(repr(str(o)) for o in Outcome)})",
-        "items have no known outcome",
-    ),
-    (
-        """SELECT count(*) FROM items i WHERE primary_file IS NULL AND faces <> (SELECT count(*) FROM faces f
-           WHERE f.file = i.file AND f.position = i.position AND f.frame = i.frame)""",
-        "items have another number of faces than they say",
-    ),
-    (
-        """SELECT count(*) FROM candidates c WHERE NOT EXISTS (SELECT 1 FROM items i
-           WHERE i.file = c.file AND i.position = c.position AND i.frame = c.frame)""",
-        "candidates have no item",
-    ),
-    (
-        """SELECT count(*) FROM items d WHERE d.primary_file IS NOT NULL AND EXISTS (
-             SELECT 1 FROM finished_files f WHERE f.file = d.primary_file) AND NOT EXISTS (
-             SELECT 1 FROM items i WHERE i.file = d.primary_file AND i.position = d.primary_position
-             AND i.frame = 0 AND i.sha256 = d.sha256 AND i.primary_file IS NULL)""",
-        "duplicates have no original",
-    ),
-)
-
-
 _NO_PRIMARY: Final = (None, None)
+_LARGEST: Final = (1 << 63) - 1
 
 
 class Batch:
@@ -399,8 +332,8 @@ class Batch:
     def add_entry(self, file: int, entry: Entry, outcome: Outcome, detail: str, primary: Key | None = None) -> None:
         """An item that is not (or no longer) looked at: a container, no picture, a duplicate, a failure."""
         self.items.append(
-            (file, entry.position, 0, entry.locator.to_json(), entry.sha256, entry.size, str(entry.kind), str(outcome))
-            + (detail, None, None, 0, 0)
+            (file, entry.position, 0, *_described(entry, entry.locator, entry.kind), str(outcome))
+            + (printable(detail), None, None, 0, 0)
             + (_NO_PRIMARY if primary is None else (primary.file, primary.position))
         )
 
@@ -410,8 +343,15 @@ class Batch:
         locator = entry.locator.frame(analysis.frame) if analysis.frame else entry.locator
         kind = ItemKind.FRAME if analysis.frame else entry.kind
         searches = 0 if analysis.templates is None else int(np.count_nonzero(analysis.templates.valid))
-        seen = (str(analysis.outcome), analysis.detail, analysis.width, analysis.height, len(analysis.faces), searches)
-        self.items.append((*key, locator.to_json(), entry.sha256, entry.size, str(kind), *seen, *_NO_PRIMARY))
+        seen = (
+            str(analysis.outcome),
+            printable(analysis.detail),
+            analysis.width,
+            analysis.height,
+            len(analysis.faces),
+            searches,
+        )
+        self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY))
         faces = analysis.faces
         for face in range(len(faces)):
             quality = 0.0 if analysis.templates is None else float(analysis.templates.quality[face])
@@ -433,8 +373,14 @@ class Batch:
 
     def add_incident(self, file: int, incident: Incident) -> None:
         """Something that went wrong or is worth knowing."""
-        self.incidents.append((file, incident.locator.to_json(), incident.stage, incident.code, incident.message))
+        message = printable(incident.message)
+        self.incidents.append((file, incident.locator.to_json(), incident.stage, incident.code, message))
 
     def add_finished_file(self, file: int, sha256: bytes | None, entries: int) -> None:
         """A source file that was read to its end."""
         self.finished_files.append((file, sha256, entries))
+
+
+def _described(entry: Entry, locator: Locator, kind: ItemKind) -> Row:
+    size = min(entry.size, _LARGEST)  # a hostile header may claim more than a column can hold
+    return locator.to_json(), entry.sha256, size, str(kind)

@@ -1,0 +1,179 @@
+"""The one decoder: bytes of any picture format to canonical pixels, on the gallery's and the scan's side alike."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from PIL import ExifTags, Image, ImageFile
+
+from leakmatch.errors import ItemError
+from leakmatch.imaging import frames, heif
+from leakmatch.imaging.colour import to_bgr
+from leakmatch.imaging.guard import pillow
+from leakmatch.imaging.sniff import DECODABLE, HEAD_BYTES, image_format
+from leakmatch.records import Budget, DecodedImage, Outcome
+
+#: Names the canonical decode: this module, orientation and :mod:`leakmatch.imaging.colour`. It is part of every hash
+#: algorithm id; a change that moves pixels of any format takes a new number.
+CANONICAL: Final = "pillow-rgb8/1"
+
+# EXIF 2.32, tag 274: how the stored picture must be turned to stand upright.
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
+    """The pictures in ``payload``: one, or up to ``budget.frames`` frames of an animation or pages of a document.
+
+    Raises :class:`ItemError` before the first picture where there is none to give: ``not-image`` (no signature of a
+    picture), ``unreadable`` (not a format that is read, or damaged beyond use) or ``over-budget`` (more than
+    ``budget.pixels`` pixels; the size is read before memory is given). After that nothing is raised.
+
+    Data that ends early: the first picture is given with ``complete`` false and only its own pixels, the missing
+    part in one flat colour, and is the only one; where no pixel could be recovered it is ``unreadable``. A later
+    frame that cannot be read, or would take all frames past ``budget.pixels`` together, ends the iteration, and the
+    last picture given has ``complete`` false and says in ``detail`` which frame that was.
+
+    ``detail`` of the first picture says if not every frame is looked at. Time is not limited here: a worker that
+    takes longer than ``budget.seconds`` is replaced.
+    """
+    name = _decodable(payload)
+    try:
+        image, picture = _first(payload, name, budget)
+    except ItemError as error:
+        if error.outcome != Outcome.UNREADABLE:
+            raise
+        code, message = error.code, str(error)
+    else:
+        yield from _frames(image, picture, payload, budget)
+        return
+    yield _salvaged(payload, name, budget, code, message)
+
+
+def _decodable(payload: bytes) -> str:
+    name = image_format(payload[:HEAD_BYTES])
+    if name is None:
+        raise ItemError(Outcome.NOT_IMAGE, "unsupported", "no signature of a picture format")
+    if name not in DECODABLE:
+        raise ItemError(Outcome.UNREADABLE, "unsupported", f"{name} pictures are not read")
+    return name
+
+
+def _first(payload: bytes, name: str, budget: Budget) -> tuple[ImageFile.ImageFile, DecodedImage]:
+    """The opened file and its first picture. On failure nothing holds the memory of the attempt any longer."""
+    image = _open(payload, name, budget)
+    return image, _picture(image, 0, budget)
+
+
+def _open(payload: bytes, name: str, budget: Budget, *, salvage: bool = False) -> ImageFile.ImageFile:
+    """Read the header, and nothing else, as the format ``name``."""
+    with pillow(budget, salvage=salvage):
+        if name == heif.FORMAT:
+            heif.register()
+        return Image.open(io.BytesIO(payload), formats=[name])
+
+
+def _picture(image: ImageFile.ImageFile, number: int, budget: Budget) -> DecodedImage:
+    """Frame ``number`` of ``image``, upright. Raises :class:`ItemError`."""
+    with pillow(budget):
+        if number:
+            image.seek(number)
+        _check_size(image, budget)
+        image.load()
+        return _canonical(image, number)
+
+
+def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str) -> DecodedImage:
+    """What can be had of a first picture that could not be read as a whole, for the reason given."""
+    try:
+        image = _open(payload, name, budget, salvage=True)
+        with pillow(budget, salvage=True):
+            _check_size(image, budget)
+            _load_what_is_there(image)
+            picture = _canonical(image, 0)
+    except ItemError as error:
+        if error.outcome != Outcome.UNREADABLE:
+            raise
+        raise ItemError(Outcome.UNREADABLE, code, message) from error
+    if _flat(picture):
+        # Nothing but the colour of missing pixels (or a flat picture, of which nothing is lost).
+        raise ItemError(Outcome.UNREADABLE, code, f"no pixels could be recovered: {message}")
+    return replace(picture, complete=False, detail=message)
+
+
+def _flat(picture: DecodedImage) -> bool:
+    pixels, step = picture.bgr.reshape(-1, 3), 1 << 20
+    return all(bool((pixels[at : at + step] == pixels[0]).all()) for at in range(0, len(pixels), step))
+
+
+def _load_what_is_there(image: ImageFile.ImageFile) -> None:
+    try:
+        image.load()
+    except (OSError, ValueError, EOFError):
+        # Some decoders stop at the first bad strip and have kept the good ones: without tiles left to read, Pillow
+        # hands out what is in memory, which it had cleared before.
+        image.tile = []
+        image.load()
+
+
+def _frames(image: ImageFile.ImageFile, first: DecodedImage, payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
+    """``first`` and the frames planned after it. Each is held until the next is known, to carry its failure."""
+    with pillow(budget):
+        plan = frames.plan(image, payload, budget)
+    held = replace(first, detail=plan.note)
+    left = budget.pixels - _pixels(first)
+    for number in plan.numbers[1:]:
+        try:
+            following = _picture(image, number, replace(budget, pixels=max(left, 1)))
+        except ItemError as error:
+            yield _ending(held, f"frame {number}: {error}")
+            return
+        yield held
+        held = following
+        left -= _pixels(following)
+    yield held if plan.ended else _ending(held, "the file stops before its end marker")
+
+
+def _ending(picture: DecodedImage, reason: str) -> DecodedImage:
+    return replace(picture, complete=False, detail="; ".join(filter(None, (picture.detail, reason))))
+
+
+def _pixels(picture: DecodedImage) -> int:
+    return picture.source_size[0] * picture.source_size[1]
+
+
+def _check_size(image: Image.Image, budget: Budget) -> None:
+    width, height = image.size
+    if width <= 0 or height <= 0:
+        raise ItemError(Outcome.UNREADABLE, "corrupt", "a picture without pixels")
+    if width * height > budget.pixels:
+        message = f"{width} x {height} pixels are more than the {budget.pixels} that the budget allows"
+        raise ItemError(Outcome.OVER_BUDGET, "over-budget", message)
+
+
+def _canonical(image: ImageFile.ImageFile, number: int) -> DecodedImage:
+    turn = _UPRIGHT.get(_orientation(image))
+    upright = image if turn is None else image.transpose(turn)
+    return DecodedImage(to_bgr(upright), upright.size, frame=number)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation that is still to be applied; 1 (upright) where EXIF is missing or broken.
+
+    Asked after loading: a PNG may have it behind its pixels, and the TIFF and HEIF decoders have applied it and say 1.
+    """
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - broken EXIF raises anything, and must not cost the picture
+        return 1
+    return value if isinstance(value, int) else 1

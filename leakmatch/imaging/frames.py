@@ -1,0 +1,128 @@
+"""Which frames of an animation, and which pages of a document, are looked at.
+
+Frames are counted from the file's structure, in bounded time and without decoding: a file can claim any number of
+them, and Pillow's own counting is slow on files that are made to be.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ImageFile
+
+from leakmatch.records import Budget
+
+# Bounds on the counting itself, far beyond any real file: about a second of work each.
+_GIF_BLOCKS = 4_000_000
+_TIFF_PAGES = 1024
+_TIFF_TAGS = 1024
+
+# Formats whose further frames are pictures of their own. Elsewhere they are layers (PSD), smaller versions (ICO),
+# or a second view, depth or gain map (the MPO that phones write), and only the first picture is looked at.
+_SEQUENTIAL = frozenset({"GIF", "PNG", "WEBP", "AVIF", "FLI"})
+_PAGED = frozenset({"TIFF", "DCX"})
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlan:
+    """``numbers``: frames to look at, from 0, ascending. ``count``: frames in the file.
+
+    ``ended`` is false where the file stops before the end that its format prescribes.
+    """
+
+    numbers: tuple[int, ...]
+    count: int
+    ended: bool = True
+
+    @property
+    def note(self) -> str:
+        """What the ledger should say where not every frame is looked at, else empty."""
+        return "" if len(self.numbers) == self.count else f"{len(self.numbers)} of {self.count} frames looked at"
+
+
+def plan(image: ImageFile.ImageFile, payload: bytes, budget: Budget) -> FramePlan:
+    """Up to ``budget.frames`` frames of ``image``, evenly spread, the first and the last among them.
+
+    A frame of an animation needs all before it to be decoded. So the spread ends where those would pass
+    ``budget.pixels`` together.
+    """
+    count, ended = _count(image, payload)
+    if image.format not in _SEQUENTIAL | _PAGED:
+        return FramePlan((0,), count)
+    reach = count
+    if image.format in _SEQUENTIAL:
+        reach = min(count, max(1, budget.pixels // (image.width * image.height)))
+    return FramePlan(spread(reach, budget.frames), count, ended)
+
+
+def spread(count: int, wanted: int) -> tuple[int, ...]:
+    """At most ``wanted`` of the numbers 0 to ``count`` - 1, evenly spread, with both ends where there is room."""
+    steps = np.linspace(0, count - 1, min(count, wanted)).round().astype(int)
+    return tuple(int(step) for step in steps)
+
+
+def _count(image: ImageFile.ImageFile, payload: bytes) -> tuple[int, bool]:
+    if image.format == "GIF":
+        count, ended = gif_frames(payload)
+    elif image.format == "TIFF":
+        count, ended = tiff_pages(payload)
+    elif image.format == "PNG":
+        # What the header claims, but no more than there are frame headers and a default picture.
+        count, ended = min(int(getattr(image, "n_frames", 1)), 1 + payload.count(b"fcTL")), True
+    elif image.format in _SEQUENTIAL | _PAGED | {"HEIF"}:
+        count, ended = int(getattr(image, "n_frames", 1)), True
+    else:
+        count, ended = 1, True
+    return max(1, count), ended
+
+
+def gif_frames(data: bytes) -> tuple[int, bool]:
+    """The number of image descriptors in a GIF, and whether its trailer was reached (GIF89a specification)."""
+    position, frames, blocks = 13 + _colour_table(data[10:11]), 0, 0
+    while blocks < _GIF_BLOCKS and position < len(data):
+        introducer = data[position]
+        blocks += 1
+        if introducer == 0x3B:
+            return frames, True
+        if introducer == 0x21:
+            position += 2
+        elif introducer == 0x2C and position + 10 < len(data):
+            frames += 1
+            position += 11 + _colour_table(data[position + 9 : position + 10])
+        else:
+            position += 1  # stray bytes between blocks, which every decoder skips
+            continue
+        while blocks < _GIF_BLOCKS and position < len(data) and data[position]:
+            position += data[position] + 1
+            blocks += 1
+        position += 1
+    return frames, False
+
+
+def _colour_table(flags: bytes) -> int:
+    """Bytes of the colour table that a GIF's flag byte announces."""
+    return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
+
+
+def tiff_pages(data: bytes) -> tuple[int, bool]:
+    """The number of image file directories in a TIFF or BigTIFF, and whether the chain of them ends properly."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = 43 in data[2:4]
+    head, entry, tail = (order + "Q", 20, order + "Q") if big else (order + "H", 12, order + "I")
+    pages = 0
+    try:
+        offset = int(struct.unpack_from(tail, data, 8 if big else 4)[0])
+        seen: set[int] = set()
+        while offset and offset not in seen:
+            seen.add(offset)
+            tags = int(struct.unpack_from(head, data, offset)[0])
+            if tags > _TIFF_TAGS or pages == _TIFF_PAGES:
+                return pages, False
+            following = offset + struct.calcsize(head) + entry * tags
+            offset = int(struct.unpack_from(tail, data, following)[0])
+            pages += 1
+    except (struct.error, OverflowError):
+        return pages, False
+    return pages, True

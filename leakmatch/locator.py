@@ -46,8 +46,8 @@ class Locator:
 
     ``kind`` is the format of the container that holds the item (``zip``, ``tar``, ``gzip``, ...), ``file`` or
     ``source`` for a root, ``frame`` for a picture inside an image file. ``raw`` is the name as stored;
-    ``name`` its decoded text. ``ordinal`` tells duplicates of a name within one container apart (0, 1, ...);
-    for a root it is the index of the source argument, for a frame its number.
+    ``name`` its decoded text. ``ordinal`` is the member's place among the members of its container (0, 1, ...), which
+    tells duplicates of a name apart; for a root it is the index of the source argument, for a frame its number.
     """
 
     parent: Locator | None

@@ -1,5 +1,6 @@
-"""The gallery: one file with the templates and hashes of the protected population. It is the truth; an index is derived.
+"""The gallery: one file with the templates and hashes of the protected population.
 
+It is the truth; an index is derived from it and can be thrown away.
 Source photos are not stored. A photo is known by its SHA-256 within its subject, so that enrolling the same folder
 again repeats nothing.
 """
@@ -85,7 +86,10 @@ class Templates:
 
 @dataclass(frozen=True, slots=True)
 class Hashes:
-    """All hashes of one scope and algorithm: ``bits`` uint8[M,B/8], ``quality`` float32[M], ``enrolment_id`` int64[M]."""
+    """All hashes of one scope and algorithm.
+
+    ``bits`` uint8[M,B/8], ``quality`` float32[M], ``enrolment_id`` int64[M].
+    """
 
     bits: ByteArray
     quality: FloatArray

@@ -1,0 +1,55 @@
+"""The Python interface: what the commands do, as functions.
+
+Settings are keyword arguments with the names of :class:`leakmatch.settings.Settings` (``pack``, ``workers``,
+``expected_false``, ``threshold``, ``isolation``); what is not given comes from the settings file and the environment,
+as on the command line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from leakmatch.case.store import Case
+from leakmatch.pipeline.enrol import EnrolmentReport
+from leakmatch.pipeline.enrol import enroll as _enroll
+from leakmatch.pipeline.scan import Progress, no_progress
+from leakmatch.pipeline.scan import scan as _scan
+from leakmatch.pipeline.search import SearchResult
+from leakmatch.pipeline.search import search as _search
+from leakmatch.settings import load
+
+PathLike = str | os.PathLike[str]
+
+
+def enroll(
+    gallery: PathLike, sources: PathLike | Iterable[PathLike], *, progress: Progress = no_progress, **settings: Any
+) -> EnrolmentReport:
+    """Create ``gallery`` or add to it; the report names every photo that was refused. See ``leakmatch enroll``."""
+    return _enroll(Path(gallery), _paths(sources), load(settings), progress)
+
+
+def scan(
+    sources: PathLike | Iterable[PathLike],
+    gallery: PathLike,
+    case: PathLike,
+    *,
+    progress: Progress = no_progress,
+    **settings: Any,
+) -> Case:
+    """Check ``sources`` against ``gallery``; returns the finished case, open for reading. See ``leakmatch scan``."""
+    _scan(_paths(sources), Path(gallery), Path(case), load(settings), progress)
+    return Case.open(case)
+
+
+def search(photos: PathLike | Iterable[PathLike], gallery: PathLike, **settings: Any) -> SearchResult:
+    """Candidates for the faces in ``photos``, strongest first; no case is written. See ``leakmatch search``."""
+    return _search(_paths(photos), Path(gallery), load(settings))
+
+
+def _paths(given: PathLike | Iterable[PathLike]) -> list[Path]:
+    if isinstance(given, str | os.PathLike):
+        return [Path(given)]
+    return [Path(path) for path in given]

@@ -1,0 +1,92 @@
+"""``leakmatch enroll``: a gallery from photos of the protected population."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leakmatch import errors
+from leakmatch.cli import options
+from leakmatch.locator import printable
+
+if TYPE_CHECKING:
+    from leakmatch.gallery.store import Photo
+    from leakmatch.pipeline.enrol import EnrolmentReport
+
+
+def enroll(
+    gallery: options.GalleryArgument,
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Folders or archives with one folder per subject, or CSV files with columns subject_id,path[,name].",
+        ),
+    ],
+    pack: options.PackOption = None,
+    workers: options.WorkersOption = None,
+    isolation: options.IsolationOption = None,
+    verbose: options.VerboseOption = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Create GALLERY, or add to it, from photos of the people to protect.
+
+    The first folder below SOURCE names the subject: people/anna/1.jpg enrols subject "anna". Several photos of a
+    subject are welcome. Each photo that cannot be enrolled is listed with its reason (exit code 3). Run it again to
+    add what is new; nothing is enrolled twice. Photos themselves are not stored.
+
+    Example: leakmatch enroll school.gallery people/
+    """
+    from leakmatch.cli.progress import shown
+    from leakmatch.pipeline.enrol import enroll as run
+
+    settings = options.settings(pack=pack, workers=workers, isolation=isolation)
+    with shown("Enrolling", "enrolled", "refused", quiet=quiet or as_json) as progress:
+        report = run(gallery, sources, settings, progress)
+    if as_json:
+        typer.echo(json.dumps(_as_json(report), ensure_ascii=True, indent=2))
+    else:
+        _print(report, gallery, quiet)
+    if report.refused:
+        raise typer.Exit(errors.INCOMPLETE)
+
+
+def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
+    for photo in report.refused:
+        typer.echo(f"refused  {photo.refusal:<12} {_photo(photo)}")
+    if quiet:
+        return
+    for photo in report.notes:
+        typer.echo(f"enrolled {'several':<12} {_photo(photo)}")
+    sys.stderr.write(
+        f"{report.enrolled} photos enrolled into {gallery}, {report.known} already known, "
+        f"{len(report.refused)} refused, {report.not_pictures} files that are no pictures.\n"
+    )
+
+
+def _photo(photo: Photo) -> str:
+    return f"{printable(photo.subject_id) or '-'}: {printable(photo.path)}: {printable(photo.detail)}"
+
+
+def _as_json(report: EnrolmentReport) -> dict[str, Any]:
+    def row(photo: Photo) -> dict[str, Any]:
+        return {
+            "subject_id": photo.subject_id,
+            "path": photo.path,
+            "sha256": photo.sha256.hex() if photo.sha256 else None,
+            "reason": photo.refusal or None,
+            "detail": photo.detail,
+        }
+
+    return {
+        "enrolled": report.enrolled,
+        "already_known": report.known,
+        "not_pictures": report.not_pictures,
+        "refused": [row(photo) for photo in report.refused],
+        "notes": [row(photo) for photo in report.notes],
+    }

@@ -1,0 +1,62 @@
+"""Options that several commands share, and the settings they add up to."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from leakmatch.settings import Settings
+
+GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery file.")]
+GalleryOption = Annotated[Path, typer.Option("--gallery", "-g", metavar="FILE", help="The gallery to compare with.")]
+PackOption = Annotated[
+    str | None,
+    typer.Option("--pack", metavar="NAME|PATH", help="Model pack: a name, or a folder with a pack.toml."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Worker processes; default: one for each core.")
+]
+ExpectedFalseOption = Annotated[
+    float | None,
+    typer.Option(
+        "--expected-false",
+        metavar="X",
+        help="How many false matches to accept in the whole scan; default 1. Lower is stricter.",
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", metavar="S", help="Decide faces by this raw score (-1 to 1) instead."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+IsolationOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--isolation/--no-isolation",
+        help="Parse input in worker processes (default, Linux), or in this process: slower, and a hostile file that "
+        "crashes a decoder ends the run.",
+    ),
+]
+
+
+def log_more(value: bool) -> None:
+    """Begin to log on standard error: warnings always, decisions of the pipeline with ``-v``."""
+    if value:
+        logging.getLogger("leakmatch").setLevel(logging.INFO)
+
+
+VerboseOption = Annotated[
+    bool, typer.Option("-v", "--verbose", callback=log_more, help="Say more on standard error.")
+]
+
+
+def settings(**given: Any) -> Settings:
+    """Settings from file, environment and the options given (``None``: not given)."""
+    from leakmatch.settings import load
+
+    return load(given)

@@ -1,0 +1,92 @@
+"""``leakmatch scan``: check a seized set against a gallery."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leakmatch import errors
+from leakmatch.cli import options
+
+if TYPE_CHECKING:
+    from leakmatch.case.store import Case
+
+
+def scan(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders, images or archives.")],
+    gallery: options.GalleryOption,
+    case: Annotated[Path, typer.Option("--case", "-c", metavar="FILE", help="The case to write or to continue.")],
+    pack: options.PackOption = None,
+    expected_false: options.ExpectedFalseOption = None,
+    threshold: options.ThresholdOption = None,
+    workers: options.WorkersOption = None,
+    isolation: options.IsolationOption = None,
+    verbose: options.VerboseOption = False,
+    fail_on_match: Annotated[bool, typer.Option("--fail-on-match", help="Exit with 10 if there is a match.")] = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Check folders, images and archives against a gallery, and write a case.
+
+    Archives within archives are read as well; nothing is unpacked to disk. Every file and every member ends in the
+    case's ledger with exactly one outcome. Stop it at any time: the same command goes on where it stopped, and does
+    nothing twice. Exit code 3 says that something could not be read; `leakmatch report` says what.
+
+    Example: leakmatch scan seized.zip --gallery school.gallery --case 2026-17.case
+    """
+    from leakmatch.case.store import Case
+    from leakmatch.cli.progress import shown
+    from leakmatch.pipeline.scan import scan as run
+    from leakmatch.pipeline.start import can_isolate
+
+    settings = options.settings(
+        pack=pack, workers=workers, expected_false=expected_false, threshold=threshold, isolation=isolation
+    )
+    if not (settings.isolation and can_isolate()):
+        sys.stderr.write(
+            "leakmatch: WARNING: no process isolation: input is parsed in this process. Use it on input you trust.\n"
+        )
+    with shown("Scanning", "faces", "candidates", quiet=quiet or as_json) as progress:
+        run(sources, gallery, case, settings, progress)
+    with Case.open(case) as finished:
+        _conclude(finished, as_json=as_json, quiet=quiet, fail_on_match=fail_on_match)
+
+
+def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) -> None:
+    from leakmatch.case.tables import rows
+    from leakmatch.records import LOOKED_AT, Decision
+
+    outcomes = case.outcomes()
+    decided = {decision: 0 for decision in Decision}
+    matched: set[object] = set()
+    for row in rows(case, "candidates"):
+        decided[Decision(str(row["decision"]))] += 1
+        if row["decision"] == Decision.MATCH:
+            matched.add(row["subject_id"])
+    unread = sum(count for outcome, count in outcomes.items() if outcome not in LOOKED_AT)
+    if as_json:
+        body = {
+            "case": str(case.path),
+            "outcomes": {str(outcome): count for outcome, count in outcomes.items()},
+            "candidates": {str(decision): count for decision, count in decided.items() if decision != Decision.WEAK},
+            "subjects_matched": len(matched),
+        }
+        typer.echo(json.dumps(body, indent=2))
+    elif not quiet:
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+        sys.stderr.write(
+            f"{case.path}: {sum(outcomes.values()):,} items: {counts}.\n"
+            f"{len(matched)} protected people with {decided[Decision.MATCH]} candidates decided match; "
+            f"{decided[Decision.REVIEW]} more to review.\n"
+            f"Read it with: leakmatch report {case.path}\n"
+        )
+        if unread:
+            sys.stderr.write(f"{unread:,} items could not be looked at in full; the report lists them.\n")
+    match = fail_on_match and decided[Decision.MATCH] > 0
+    code = errors.exit_code([errors.MATCHED] * match + [errors.INCOMPLETE] * bool(unread))
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,308 @@
+"""Enrolment: photos of the protected population become templates and hashes in a gallery.
+
+The subject of a photo is the first part of its path below the source, or is named in a CSV. A photo is known by its
+SHA-256 within its subject, so enrolling a folder again adds what is new and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from leakmatch.errors import UsageError, os_error
+from leakmatch.faces.packs import Pack, load_pack
+from leakmatch.faces.quality import enrolment_defects
+from leakmatch.gallery.enrolment import describe_choice, subject_face
+from leakmatch.gallery.store import Enrolment, Gallery, Photo
+from leakmatch.locator import FILE, Locator
+from leakmatch.pipeline.scan import Progress, no_progress
+from leakmatch.pipeline.start import Inventory, start, take_inventory
+from leakmatch.pipeline.tasks import FileTask
+from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, Incident, ItemKind
+from leakmatch.settings import Settings
+
+COMMIT_PHOTOS: Final = 128
+
+NO_FACE: Final = "no-face"
+NO_SUBJECT: Final = "no-subject"
+UNREADABLE: Final = "unreadable"
+
+
+@dataclass(slots=True)
+class EnrolmentReport:
+    """What became of the photos offered. ``refused`` and ``notes`` name each one that needs a look."""
+
+    enrolled: int = 0
+    known: int = 0
+    not_pictures: int = 0
+    refused: list[Photo] = field(default_factory=list)
+    notes: list[Photo] = field(default_factory=list)
+
+
+def enroll(
+    gallery: Path, sources: Sequence[Path], settings: Settings, progress: Progress = no_progress
+) -> EnrolmentReport:
+    """Create ``gallery`` or add to it. What was committed before an exception stays; run it again to go on.
+
+    Raises :class:`UsageError` where no photo is found, and :class:`ModelMismatch` where the gallery was made with
+    another model.
+    """
+    pack = load_pack(settings.pack)
+    plan = _plan(sources)
+    if gallery.exists():
+        with Gallery.open(gallery) as existing:
+            existing.require_model(pack.model_id)
+    with closing(start(pack, settings, mirrored=True)) as executor:
+        sink = _Sink(gallery, pack, plan, progress)
+        try:
+            executor.run(plan.tasks(), sink)
+        finally:
+            sink.close()
+    if not (sink.report.enrolled or sink.report.known or sink.report.refused):
+        raise UsageError(f"{', '.join(map(str, sources))}: holds no photo; nothing was enrolled.")
+    return sink.report
+
+
+# Which photo is whose
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The files to read, the subject of each file where a CSV names it, and photos that are missing."""
+
+    inventory: Inventory
+    subjects: Mapping[int, str]
+    names: Mapping[str, str]
+    missing: tuple[Photo, ...]
+
+    def tasks(self) -> Iterator[FileTask]:
+        for number, file in enumerate(self.inventory.files):
+            if file.outcome is None:
+                yield FileTask(number, file.path, file.locator, file.size)
+
+    def subject(self, task: FileTask, locator: Locator) -> str:
+        """The subject of an item; empty where its place names none."""
+        if task.file in self.subjects:
+            return self.subjects[task.file]
+        links = list(locator.chain())
+        first = links[0] if links[0].kind == FILE else links[1] if len(links) > 1 else None
+        folder, slash, _ = (first.name if first else "").lstrip("/").partition("/")
+        return folder if slash else ""
+
+
+def _plan(sources: Sequence[Path]) -> _Plan:
+    tables = [source for source in sources if source.suffix.lower() == ".csv" and source.is_file()]
+    rows = [row for table in tables for row in _read_csv(table)]
+    missing = tuple(
+        Photo(row.subject_id, str(row.path), None, UNREADABLE, "there is no such file", 0.0)
+        for row in rows
+        if not row.path.exists()
+    )
+    listed = [row for row in rows if row.path.exists()]
+    folders = [source for source in sources if source not in tables]
+    inventory = take_inventory([*folders, *(row.path for row in listed)])
+    by_source = {len(folders) + i: row.subject_id for i, row in enumerate(listed)}
+    subjects = {
+        number: by_source[source]
+        for number, file in enumerate(inventory.files)
+        if (source := next(file.locator.chain()).ordinal) in by_source
+    }
+    return _Plan(inventory, subjects, {row.subject_id: row.name for row in rows if row.name}, missing)
+
+
+@dataclass(frozen=True, slots=True)
+class _CsvRow:
+    subject_id: str
+    path: Path
+    name: str
+
+
+def _read_csv(table: Path) -> list[_CsvRow]:
+    """Columns ``subject_id,path[,name]``; paths are relative to the table's folder."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if not {"subject_id", "path"} <= set(reader.fieldnames or ()):
+                raise UsageError(f"{table}: needs the columns subject_id and path (and may have name).")
+            rows = []
+            for row in reader:
+                subject_id, path = (row["subject_id"] or "").strip(), (row["path"] or "").strip()
+                if not subject_id or not path:
+                    raise UsageError(f"{table}, line {reader.line_num}: subject_id or path is empty.")
+                rows.append(_CsvRow(subject_id, table.parent / path, (row.get("name") or "").strip()))
+            return rows
+    except OSError as error:
+        raise os_error(error, table) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{table}: not a CSV file in UTF-8 ({error}).") from error
+
+
+# What becomes of a photo
+
+
+class _Sink:
+    """Judges photos in the order they were found, so that enrolment ids do not depend on which worker was faster."""
+
+    def __init__(self, path: Path, pack: Pack, plan: _Plan, progress: Progress) -> None:
+        self.report = EnrolmentReport()
+        self._path = path
+        self._pack = pack
+        self._plan = plan
+        self._progress = progress
+        self._gallery = Gallery.open(path, writable=True) if path.exists() else None
+        self._order: deque[tuple[int, int]] = deque()
+        self._results: dict[tuple[int, int], Callable[[], None]] = {}
+        self._offered: set[tuple[str, bytes]] = set()
+        self._enrolments: list[Enrolment] = []
+        self._refused: list[Photo] = []
+        self._total = sum(file.size for file in plan.inventory.files)
+        self._read = self._items = 0
+        for photo in plan.missing:
+            self._refuse(photo)
+        for number, file in enumerate(plan.inventory.files):
+            if file.outcome is not None and file.outcome not in LOOKED_AT:
+                task = FileTask(number, file.path, file.locator, file.size)
+                self._refuse(self._photo(task, file.entry(), UNREADABLE, file.detail))
+
+    def close(self) -> None:
+        """Commit what is judged and close the gallery."""
+        try:
+            self._flush()
+        finally:
+            if self._gallery is not None:
+                self._gallery.close()
+
+    def found(self, task: FileTask, entry: Entry) -> bool:
+        """Whether this is a photo that was not offered before."""
+        self._items += 1
+        if entry.outcome is not None:
+            if entry.outcome not in LOOKED_AT:
+                self._refuse(self._photo(task, entry, UNREADABLE, entry.detail or str(entry.outcome)))
+            elif entry.kind is ItemKind.OTHER:
+                self.report.not_pictures += 1
+            return False
+        subject = self._plan.subject(task, entry.locator)
+        if not subject:
+            detail = "lies in no folder; put each subject's photos into a folder named for the subject"
+            self._refuse(self._photo(task, entry, NO_SUBJECT, detail))
+            return False
+        if entry.sha256 is not None and self._seen(subject, entry.sha256):
+            return False
+        self._order.append((task.file, entry.position))
+        return True
+
+    def _seen(self, subject: str, sha256: bytes) -> bool:
+        if (subject, sha256) in self._offered:
+            self.report.known += 1
+            return True
+        self._offered.add((subject, sha256))
+        known = self._gallery.known(subject, sha256) if self._gallery is not None else None
+        if known is None:
+            return False
+        if known.refusal:
+            self.report.refused.append(known)
+        else:
+            self.report.known += 1
+        return True
+
+    def incident(self, task: FileTask, incident: Incident) -> None:
+        """An item that could not be read has its outcome too, which is listed."""
+
+    def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
+        """Judge the photo when its turn comes. Of an animation, the first frame counts."""
+        self._results[task.file, entry.position] = lambda: self._judge(task, entry, analyses[0])
+        self._judge_in_order()
+
+    def lost(self, task: FileTask, entry: Entry, message: str) -> None:
+        """Refuse the photo when its turn comes."""
+        photo = self._photo(task, entry, UNREADABLE, message)
+        self._results[task.file, entry.position] = lambda: self._refuse(photo)
+        self._judge_in_order()
+
+    def read(self, task: FileTask, position: int) -> None:
+        """Enrolment counts whole files only."""
+
+    def finished(self, task: FileTask, entries: int) -> None:
+        """Count the file as read."""
+        self._read += task.size
+
+    def tick(self) -> None:
+        """Commit if enough has come together."""
+        if len(self._enrolments) + len(self._refused) >= COMMIT_PHOTOS:
+            self._flush()
+        self._progress(
+            read=self._read,
+            total=self._total,
+            items=self._items,
+            faces=self.report.enrolled,
+            candidates=len(self.report.refused),
+        )
+
+    def _judge_in_order(self) -> None:
+        while self._order and self._order[0] in self._results:
+            self._results.pop(self._order.popleft())()
+
+    def _judge(self, task: FileTask, entry: Entry, analysis: ImageAnalysis) -> None:
+        templates, faces = analysis.templates, analysis.faces
+        if analysis.outcome not in LOOKED_AT:
+            self._refuse(self._photo(task, entry, UNREADABLE, analysis.detail or str(analysis.outcome)))
+        elif templates is None or not len(faces):
+            self._refuse(self._photo(task, entry, NO_FACE, "no face was found"))
+        else:
+            taken = subject_face(faces, analysis.width, analysis.height)
+            choice = describe_choice(faces, taken)
+            defect = enrolment_defects(faces, templates)[taken]
+            if defect or not templates.valid[taken]:
+                detail = "; ".join(filter(None, [_DEFECTS.get(defect, "no template could be made"), choice]))
+                self._refuse(self._photo(task, entry, defect or UNREADABLE, detail))
+                return
+            photo = self._photo(task, entry, "", choice, float(templates.quality[taken]))
+            self._enrolments.append(
+                Enrolment(
+                    photo,
+                    templates.vectors[taken],
+                    analysis.picture_hashes,
+                    tuple(_row(batch, taken) for batch in analysis.face_hashes),
+                )
+            )
+            self.report.enrolled += 1
+            if choice:
+                self.report.notes.append(photo)
+
+    def _photo(self, task: FileTask, entry: Entry, refusal: str, detail: str, quality: float = 0.0) -> Photo:
+        file = self._plan.inventory.files[task.file]
+        path = entry.locator.path if entry.locator.parent else str(file.path)
+        subject = self._plan.subject(task, entry.locator)
+        return Photo(subject, path, entry.sha256, refusal, detail, quality)
+
+    def _refuse(self, photo: Photo) -> None:
+        self._refused.append(photo)
+        self.report.refused.append(photo)
+
+    def _flush(self) -> None:
+        if not self._enrolments and not self._refused:
+            return
+        if self._gallery is None:
+            self._gallery = Gallery.create(
+                self._path, self._pack.name, self._pack.model_id, self._pack.embedder.dimension
+            )
+        stored = [photo for photo in self._refused if photo.subject_id]
+        self._gallery.add(self._enrolments, stored, dict(self._plan.names))
+        self._enrolments, self._refused = [], []
+
+
+_DEFECTS: Final = {
+    "too-small": "the face is too small for a reliable template",
+    "too-blurred": "the face is too blurred for a reliable template",
+}
+
+
+def _row(batch: HashBatch, row: int) -> HashBatch:
+    """One row of a batch of hashes."""
+    part = slice(row, row + 1)
+    return HashBatch(batch.algorithm, batch.bits[part], batch.quality[part], batch.image_index[part])

@@ -1,0 +1,59 @@
+"""The executor without processes: input is parsed in this process, one picture after the other.
+
+For platforms without the Linux facilities the pool rests on, and for debugging. There is no protection against a
+file that crashes or hangs a decoder; the report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+
+from leakmatch.faces.engine import FaceEngine
+from leakmatch.faces.packs import load_pack
+from leakmatch.imaging.sniff import image_format
+from leakmatch.pipeline.stages import Looker
+from leakmatch.pipeline.tasks import FileTask, Setup, Sink
+from leakmatch.records import Entry
+from leakmatch.sources.walk import walk
+
+
+class Inline:
+    """Walks and looks in the calling thread."""
+
+    def __init__(self, setup: Setup) -> None:
+        cv2.setNumThreads(1)
+        self._budget = setup.budget
+        self._looker = Looker(FaceEngine(load_pack(Path(setup.pack))), setup.budget, mirrored=setup.mirrored)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def run(self, tasks: Iterable[FileTask], sink: Sink) -> None:
+        """Walk every file and look at every picture that the sink wants."""
+        for task in tasks:
+            self._walk(task, sink)
+            sink.tick()
+
+    def _walk(self, task: FileTask, sink: Sink) -> None:
+        entries = 0
+        found = walk(
+            task.path,
+            task.root,
+            self._budget,
+            lambda head: image_format(head) is not None,
+            lambda position: position not in task.stored,
+        )
+        for item in found:
+            if not isinstance(item, Entry):
+                sink.incident(task, item)
+                continue
+            entries += 1
+            if item.position in task.stored:
+                continue
+            if sink.found(task, item) and item.payload is not None:
+                sink.looked(task, item, self._looker.look(item.payload))
+            sink.tick()
+        sink.finished(task, entries)

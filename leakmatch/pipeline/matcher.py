@@ -1,0 +1,111 @@
+"""Joins what was seen with the gallery: templates, file digests, picture and crop hashes. Trusted side only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leakmatch.gallery.store import FACE, PICTURE, Gallery
+from leakmatch.hashing.evidence import HashIndex
+from leakmatch.matching.calibration import Calibration
+from leakmatch.matching.join import DECIMALS, TemplateIndex
+from leakmatch.matching.verdict import PictureMatch, Verdict, combine
+from leakmatch.records import STORED_BAND, Evidence, ImageAnalysis
+from leakmatch.settings import Settings
+
+Picture = tuple[bytes | None, ImageAnalysis]
+
+
+@dataclass(slots=True)
+class _Block:
+    """The valid templates of a batch of pictures, and where each came from."""
+
+    vectors: list[np.ndarray]
+    picture: list[int]
+    face: list[int]
+
+
+class Matcher:
+    """Compares pictures with one gallery. ``searches`` is the number of templates compared before (on resume).
+
+    How many searches a scan will make is not known before its end, so a candidate is kept while it is expected at
+    most 1,000 times the accepted number of false candidates *in the searches made so far*. The expectation only grows:
+    what is dropped now would be dropped at the end as well, and the case is pruned to the final figure then.
+    """
+
+    def __init__(
+        self, gallery: Gallery, calibration: Calibration | None, settings: Settings, searches: int = 0
+    ) -> None:
+        templates = gallery.templates()
+        self.model_id = gallery.model_id
+        self.searches = searches
+        self.templates = len(templates.vectors)
+        self._index = TemplateIndex(templates.vectors, templates.enrolment_id)
+        self._subject_of = gallery.subject_of()
+        self._digests = gallery.digests()
+        self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
+        self._crops = HashIndex.of_faces(gallery.hashes(FACE))
+        self._calibration = calibration
+        self._settings = settings
+
+    def floor(self) -> float:
+        """The lowest score worth keeping after the searches made so far."""
+        if self._settings.threshold is not None:
+            return self._settings.threshold
+        if self._calibration is None:
+            raise ValueError("neither a calibration nor a threshold")
+        pairs = max(self.searches * self.templates, 1)
+        return self._calibration.threshold(STORED_BAND * self._settings.expected_false / pairs)
+
+    def match(self, pictures: Sequence[Picture]) -> list[list[Verdict]]:
+        """The candidates of each picture, in the order given."""
+        faces = self._faces([analysis for _, analysis in pictures])
+        by_picture = list(self._picture_matches(pictures))
+        return [combine(faces[i], by_picture[i]) for i in range(len(pictures))]
+
+    def _faces(self, analyses: Sequence[ImageAnalysis]) -> list[list[Verdict]]:
+        block = _Block([], [], [])
+        for i, analysis in enumerate(analyses):
+            if analysis.templates is None:
+                continue
+            if analysis.templates.model_id != self.model_id:
+                raise ValueError("a worker embedded with another model than the gallery's")
+            for face in np.flatnonzero(analysis.templates.valid):
+                block.vectors.append(analysis.templates.vectors[face])
+                block.picture.append(i)
+                block.face.append(int(face))
+        found: list[list[Verdict]] = [[] for _ in analyses]
+        self.searches += len(block.vectors)
+        if not block.vectors:
+            return found
+        pairs = self._index.join(np.stack(block.vectors), self.floor())
+        chances = None if self._calibration is None else self._calibration.fmr(pairs.score)
+        for k in range(len(pairs)):
+            probe, enrolment = int(pairs.probe_index[k]), int(pairs.enrolment_id[k])
+            score = round(float(pairs.score[k]), DECIMALS)
+            chance = None if chances is None else float(chances[k])
+            verdict = Verdict(block.face[probe], self._subject_of[enrolment], enrolment, score, chance)
+            found[block.picture[probe]].append(verdict)
+        return found
+
+    def _picture_matches(self, pictures: Sequence[Picture]) -> Iterator[list[PictureMatch]]:
+        whole = self._pictures.matches([analysis.picture_hashes for _, analysis in pictures])
+        crops = self._crops.matches([analysis.face_hashes for _, analysis in pictures])
+        for i, (sha256, _) in enumerate(pictures):
+            matches = [
+                PictureMatch(None, self._subject_of[enrolment], enrolment, Evidence.SAME_FILE, None, 0.0)
+                for enrolment in self._digests.get(sha256 or b"", ())
+            ]
+            for hit in whole[i]:
+                subject = self._subject_of[hit.enrolment_id]
+                matches.append(
+                    PictureMatch(None, subject, hit.enrolment_id, Evidence.SAME_PICTURE, hit.distance, hit.chance)
+                )
+            for hit in crops[i]:
+                subject = self._subject_of[hit.enrolment_id]
+                matches.append(
+                    PictureMatch(hit.row, subject, hit.enrolment_id, Evidence.SAME_PICTURE, hit.distance, hit.chance)
+                )
+            yield matches

@@ -1,0 +1,435 @@
+"""Worker processes: one reader that walks, several analysers that look. Killed and replaced when they fail.
+
+The parent routes: an entry and its memory file come from the reader, the file goes on unopened to an analyser, an
+analysis comes back. Payload in flight is bounded by the reader (:data:`leakmatch.pipeline.worker.IN_FLIGHT_BYTES`).
+A worker that dies, hangs or breaks the protocol is replaced. Its picture is tried once more, alone; a second failure
+is reported as lost. A reader that dies over the same spot twice gives up the rest of that file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import leakmatch
+from leakmatch import errors
+from leakmatch.errors import LeakMatchError
+from leakmatch.pipeline.channel import Channel, ChannelClosed, Message, ProtocolError
+from leakmatch.pipeline.tasks import FileTask, Ranges, Setup, Sink
+from leakmatch.pipeline.wire import read_analysis, read_entry, read_incident
+from leakmatch.pipeline.worker import ANALYSER, READER
+from leakmatch.records import Entry, Incident, ItemKind, Outcome
+
+AHEAD: Final = 2  # pictures an analyser holds: one it looks at, one that is ready when it is done
+FILES_AHEAD: Final = 64
+START_SECONDS: Final = 120.0
+READER_SECONDS: Final = 600.0  # without a sign of life, while it is not waiting for analysers
+TICK: Final = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Picture:
+    """A picture on its way to an analyser: where it is, the memory file with its bytes, how often it failed."""
+
+    task: FileTask
+    entry: Entry
+    descriptor: int
+    failures: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A process, its channel, and what it holds."""
+
+    role: str
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    started: float
+    ready: bool = False
+    since: float = 0.0  # when the first of ``pictures`` came to be its next one
+    pictures: deque[Picture] = field(default_factory=deque)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it holds a picture that has failed before, and must be given no other."""
+        return any(picture.failures for picture in self.pictures)
+
+
+class Pool:
+    """An executor of worker processes. Start it before a gallery or a key is read."""
+
+    def __init__(self, setup: Setup, analysers: int) -> None:
+        self._setup = setup
+        self._selector = selectors.DefaultSelector()
+        self._workers: list[Worker] = []
+        self._queue: deque[Picture] = deque()
+        self._walks: deque[_Walk] = deque()
+        self._sink: Sink | None = None
+        self._released = [0, 0]
+        self._heard = time.monotonic()
+        try:
+            for role in (READER, *[ANALYSER] * analysers):
+                self._spawn(role)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Kill every worker and drop what was in flight."""
+        for worker in list(self._workers):
+            self._kill(worker)
+        for picture in self._queue:
+            os.close(picture.descriptor)
+        self._queue.clear()
+        self._selector.close()
+
+    # The run
+
+    def run(self, tasks: Iterable[FileTask], sink: Sink) -> None:
+        """Walk every file and look at every picture that the sink wants; returns when all is done.
+
+        Raises what the sink raises, and :class:`LeakMatchError` where workers cannot be started.
+        """
+        self._sink = sink
+        self._heard = time.monotonic()
+        pending = iter(tasks)
+        more = True
+        while True:
+            while more and len(self._walks) < FILES_AHEAD:
+                task = next(pending, None)
+                more = task is not None
+                if task is not None:
+                    self._begin(_Walk(task))
+            if not more and not self._walks:
+                return
+            self._turn()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(TICK):
+            worker: Worker = key.data
+            try:
+                for message in worker.channel.drain():
+                    self._take(worker, message)
+            except (ChannelClosed, ProtocolError) as error:
+                self._replace(worker, str(error))
+        self._dispatch()
+        self._release()
+        self._watch()
+        self._current_sink.tick()
+
+    @property
+    def _current_sink(self) -> Sink:
+        if self._sink is None:
+            raise LeakMatchError("A worker answered before the run began.")
+        return self._sink
+
+    def _take(self, worker: Worker, message: Message) -> None:
+        if message.kind == "ready":
+            worker.ready = True
+            worker.since = self._heard = time.monotonic()
+        elif message.kind == "failed":
+            raise _start_error(message) if not worker.ready else ChannelClosed(str(message.fields.get("message")))
+        elif worker.role == READER:
+            self._heard = time.monotonic()
+            self._take_from_reader(message)
+        else:
+            self._take_from_analyser(worker, message)
+
+    # Reading
+
+    def _begin(self, walk: _Walk) -> None:
+        self._walks.append(walk)
+        self._tell_reader(walk)
+
+    def _tell_reader(self, walk: _Walk) -> None:
+        stored = walk.seen_or_stored()
+        task = walk.task
+        fields = {
+            "file": task.file,
+            "path": os.fsencode(task.path).hex(),
+            "root": task.root.to_json(),
+            "stored": [stored.starts, stored.ends],
+        }
+        try:
+            self._reader.channel.send("walk", fields)
+        except ChannelClosed:
+            _log.debug("the reader is gone; the selector will say so and the walk is told to its successor")
+
+    @property
+    def _reader(self) -> Worker:
+        return next(worker for worker in self._workers if worker.role == READER)
+
+    def _take_from_reader(self, message: Message) -> None:
+        walk = next((w for w in self._walks if w.task.file == message.fields.get("file")), None)
+        if walk is None or walk.ended:
+            if message.descriptor is not None:
+                os.close(message.descriptor)
+            raise ProtocolError("The reader spoke of a file that it was not given.")
+        sink = self._current_sink
+        if message.kind == "entry":
+            self._found(walk, message)
+        elif message.kind == "incident":
+            sink.incident(walk.task, read_incident(message))
+        elif message.kind == "reading":
+            position = message.fields.get("position")
+            if type(position) is int:
+                sink.read(walk.task, position)
+        elif message.kind == "walked":
+            walk.entries = message.fields.get("entries")
+            if type(walk.entries) is not int:
+                raise ProtocolError("The reader sent no number of entries.")
+            walk.ended = True
+            self._end_walks()
+        else:
+            raise ProtocolError(f"The reader sent an unknown frame {message.kind!r}.")
+
+    def _found(self, walk: _Walk, message: Message) -> None:
+        try:
+            entry = read_entry(message)
+            if not walk.announce(entry.position):
+                raise ProtocolError("The reader announced an item twice.")
+            look = entry.outcome is None and self._current_sink.found(walk.task, entry)
+            if entry.outcome is not None:
+                self._current_sink.found(walk.task, entry)
+            if look and message.descriptor is None:
+                raise ProtocolError("The reader sent a picture without its bytes.")
+        except BaseException:
+            if message.descriptor is not None:
+                os.close(message.descriptor)
+            raise
+        if look and message.descriptor is not None:
+            walk.open += 1
+            self._queue.append(Picture(walk.task, entry, message.descriptor))
+        elif message.descriptor is not None:
+            os.close(message.descriptor)
+            self._released = [self._released[0] + 1, self._released[1] + entry.size]
+
+    def _release(self) -> None:
+        items, size = self._released
+        if items or size:
+            self._released = [0, 0]
+            try:
+                self._reader.channel.send("released", {"items": items, "bytes": size})
+            except ChannelClosed:
+                _log.debug("the reader is gone; its successor starts with an empty account")
+
+    def _end_walks(self) -> None:
+        for walk in [w for w in self._walks if w.ended and not w.open]:
+            self._walks.remove(walk)
+            self._current_sink.finished(walk.task, walk.entries or 0)
+
+    # Looking
+
+    def _dispatch(self) -> None:
+        idle = [w for w in self._workers if w.role == ANALYSER and w.ready and len(w.pictures) < AHEAD and not w.alone]
+        for worker in sorted(idle, key=lambda w: len(w.pictures)):
+            while self._queue and len(worker.pictures) < AHEAD and not worker.alone:
+                if self._queue[0].failures and worker.pictures:
+                    break
+                picture = self._queue.popleft()
+                if not worker.pictures:
+                    worker.since = time.monotonic()
+                worker.pictures.append(picture)
+                try:
+                    worker.channel.send("look", descriptor=picture.descriptor)
+                except ChannelClosed as error:
+                    self._replace(worker, str(error))
+                    break
+
+    def _take_from_analyser(self, worker: Worker, message: Message) -> None:
+        if not worker.pictures or message.kind not in {"looked", "gave-up"} or message.descriptor is not None:
+            raise ProtocolError("An analyser sent something it was not asked for.")
+        if message.kind == "looked":
+            analyses = read_analysis(message)
+            picture = self._done_with(worker)
+            self._current_sink.looked(picture.task, picture.entry, analyses)
+        else:
+            picture = self._done_with(worker)
+            self._current_sink.lost(picture.task, picture.entry, str(message.fields.get("message", "")))
+        self._close_picture(picture)
+
+    def _done_with(self, worker: Worker) -> Picture:
+        worker.since = time.monotonic()
+        return worker.pictures.popleft()
+
+    def _close_picture(self, picture: Picture) -> None:
+        os.close(picture.descriptor)
+        self._released = [self._released[0] + 1, self._released[1] + picture.entry.size]
+        next(w for w in self._walks if w.task.file == picture.task.file).open -= 1
+        self._end_walks()
+
+    # Failing
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for worker in list(self._workers):
+            if not worker.ready:
+                if now - worker.started > START_SECONDS:
+                    raise LeakMatchError(f"A worker did not start within {START_SECONDS:.0f} seconds.")
+            elif worker.role == ANALYSER:
+                if worker.pictures and now - worker.since > self._setup.budget.seconds:
+                    self._replace(worker, f"no answer within {self._setup.budget.seconds:.0f} seconds")
+            elif now - self._heard > READER_SECONDS and self._reading() and not self._queue:
+                self._replace(worker, f"no sign of life for {READER_SECONDS:.0f} seconds")
+
+    def _reading(self) -> bool:
+        return any(not walk.ended for walk in self._walks)
+
+    def _replace(self, worker: Worker, reason: str) -> None:
+        if worker not in self._workers:
+            return
+        self._kill(worker)
+        if not worker.ready:
+            raise LeakMatchError(f"A worker process could not be started ({reason}).")
+        _log.info("a worker (%s) is replaced: %s", worker.role, reason)
+        self._spawn(worker.role)
+        if worker.role == READER:
+            self._resume_reading(reason)
+            return
+        for picture in reversed(list(worker.pictures)[1:]):
+            self._queue.appendleft(picture)
+        if worker.pictures:
+            self._failed(worker.pictures[0], reason)
+
+    def _failed(self, picture: Picture, reason: str) -> None:
+        picture.failures += 1
+        if picture.failures == 1:
+            self._queue.appendleft(picture)
+            return
+        sink = self._current_sink
+        sink.incident(
+            picture.task,
+            Incident(picture.entry.locator, "pipeline", "worker-lost", f"two workers were lost over it: {reason}"),
+        )
+        sink.lost(picture.task, picture.entry, f"two workers were lost over it: {reason}")
+        self._close_picture(picture)
+
+    def _resume_reading(self, reason: str) -> None:
+        """Tell the new reader where to go on. The file being read is given up when it makes no more progress."""
+        self._released = [0, 0]
+        held = list(self._queue) + [p for w in self._workers for p in w.pictures]
+        if held:  # the new reader's account: what is still in flight counts against it
+            self._released = [-len(held), -sum(p.entry.size for p in held)]
+        current = next((walk for walk in self._walks if not walk.ended), None)
+        if current is not None:
+            current.failures = current.failures + 1 if current.progress == current.failed_at else 1
+            current.failed_at = current.progress
+            if current.failures >= 2:
+                self._give_up(current, reason)
+        for walk in self._walks:
+            if not walk.ended:
+                self._tell_reader(walk)
+
+    def _give_up(self, walk: _Walk, reason: str) -> None:
+        sink, task = self._current_sink, walk.task
+        message = f"reading it ended two workers: {reason}"
+        sink.incident(task, Incident(task.root, "pipeline", "worker-lost", message))
+        for position in walk.missing():
+            # A position between announced ones is a container that was being read; 0 is the file itself.
+            locator = task.root if position == 0 else task.root.child("unknown", f"item {position}", b"", position)
+            entry = Entry(locator, position, ItemKind.CONTAINER, 0, None, Outcome.QUARANTINED, message)
+            walk.announce(position)
+            sink.found(task, entry)
+        walk.entries = walk.progress
+        walk.ended = True
+        self._end_walks()
+
+    # Processes
+
+    def _spawn(self, role: str) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            command = [sys.executable, "-P", "-s", "-m", "leakmatch.pipeline.worker", role, str(theirs.fileno())]
+            process = subprocess.Popen(
+                command,
+                env=_scrubbed_environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if os.environ.get("LEAKMATCH_DEBUG") else subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        ours.settimeout(30)
+        worker = Worker(role, process, Channel(ours), time.monotonic())
+        self._workers.append(worker)
+        self._selector.register(worker.channel, selectors.EVENT_READ, worker)
+        worker.channel.send("setup", self._setup.to_json())
+
+    def _kill(self, worker: Worker) -> None:
+        self._workers.remove(worker)
+        self._selector.unregister(worker.channel)
+        worker.channel.close()
+        worker.process.kill()
+        worker.process.wait()
+
+    def pids(self) -> Iterator[int]:
+        """Process ids of the workers, for measurement."""
+        return (worker.process.pid for worker in self._workers)
+
+
+@dataclass(slots=True, eq=False)
+class _Walk:
+    """A file being read: which positions were announced, how many pictures of it are still open."""
+
+    task: FileTask
+    open: int = 0
+    ended: bool = False
+    entries: int | None = None
+    progress: int = 0  # one past the highest position known
+    failures: int = 0
+    failed_at: int = -1
+    _ahead: set[int] = field(default_factory=set)  # announced beyond the contiguous start
+    _start: int = 0  # every position below is announced or stored
+
+    def announce(self, position: int) -> bool:
+        """Note a position; false if it was announced before."""
+        if position < self._start or position in self._ahead or position in self.task.stored:
+            return False
+        self._ahead.add(position)
+        self.progress = max(self.progress, position + 1)
+        while self._start in self._ahead or self._start in self.task.stored:
+            self._ahead.discard(self._start)
+            self._start += 1
+        return True
+
+    def missing(self) -> list[int]:
+        """Positions below the highest known one that were not announced; at least the file itself."""
+        known = max(self.progress, max(self.task.stored.ends, default=0), 1)
+        self.progress = known
+        return [p for p in range(self._start, known) if p not in self._ahead and p not in self.task.stored]
+
+    def seen_or_stored(self) -> Ranges:
+        """What a new reader need not announce again."""
+        stored = {
+            p
+            for start, end in zip(self.task.stored.starts, self.task.stored.ends, strict=True)
+            for p in range(start, end)
+        }
+        return Ranges.of(stored | self._ahead | set(range(self._start)))
+
+
+def _start_error(message: Message) -> LeakMatchError:
+    text = str(message.fields.get("message"))
+    by_code = {errors.USAGE: errors.UsageError, errors.INTEGRITY: errors.IntegrityError}
+    return by_code.get(int(message.fields.get("exit_code", 1)), LeakMatchError)(text)
+
+
+def _scrubbed_environment() -> dict[str, str]:
+    """What a worker gets to see: no key, no passphrase, no proxy; every library held to one thread."""
+    keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "SYSTEMROOT") if name in os.environ}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+    package = str(Path(leakmatch.__file__).resolve().parent.parent)
+    return {**keep, **threads, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,0 +1,344 @@
+"""The scan: walks sources, looks at every picture once, joins what it finds with the gallery, writes the case."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from leakmatch.case.store import Batch, Candidate, Case, Key, SourceRow
+from leakmatch.errors import IntegrityError, UsageError, os_error
+from leakmatch.faces.packs import Pack, load_pack
+from leakmatch.gallery.store import Gallery
+from leakmatch.matching.calibration import Calibration
+from leakmatch.pipeline.matcher import Matcher
+from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
+from leakmatch.pipeline.tasks import FileTask, Ranges
+from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.settings import Settings
+from leakmatch.sources.folder import SourceFile
+
+COMMIT_SECONDS: Final = 1.0
+COMMIT_ITEMS: Final = 256
+
+
+class Progress(Protocol):
+    """Told what a run has done so far."""
+
+    def __call__(self, *, read: int, total: int, items: int, faces: int, candidates: int) -> None:
+        """``read`` of ``total`` bytes of the source files; items, faces and candidates of this run so far."""
+
+
+def no_progress(*, read: int, total: int, items: int, faces: int, candidates: int) -> None:
+    """Keeps quiet."""
+
+
+def scan(
+    sources: Sequence[Path],
+    gallery: Path,
+    case: Path,
+    settings: Settings,
+    progress: Progress = no_progress,
+) -> None:
+    """Check ``sources`` against ``gallery`` into ``case``; continues the case if it exists.
+
+    On any exception, ``KeyboardInterrupt`` included, what was looked at before is committed or will be looked at again
+    by the next call with the same arguments. Raises :class:`UsageError`, :class:`IntegrityError` (a source, the
+    gallery, the pack or a setting is not what the case began with) or :class:`StorageError`.
+    """
+    _refuse_case_inside(case, sources)
+    pack = load_pack(settings.pack)
+    calibration = pack_calibration(pack, settings)
+    inventory = take_inventory(sources)
+    with (
+        closing(start(pack, settings, mirrored=False)) as executor,
+        Gallery.open(gallery) as opened,
+        _case(case, sources, opened, pack, calibration, settings, inventory) as ledger,
+    ):
+        if ledger.finished is not None:
+            return
+        matcher = Matcher(opened, calibration, settings, ledger.totals().searches)
+        sink = ScanSink(ledger, matcher, inventory, progress)
+        try:
+            executor.run(_tasks(ledger, inventory), sink)
+        except KeyboardInterrupt:
+            sink.flush()
+            raise
+        sink.flush()
+        if settings.threshold is None:
+            ledger.prune(STORED_BAND * settings.expected_false)
+        ledger.finish(_summary(ledger, matcher, calibration, settings))
+
+
+def pack_calibration(pack: Pack, settings: Settings) -> Calibration | None:
+    """The pack's calibration. Without one a raw threshold must be given, else :class:`UsageError`."""
+    if settings.threshold is not None and not pack.calibration.is_file():
+        return None
+    calibration = Calibration.load(pack.calibration)
+    if calibration.model_id != pack.model_id:
+        raise IntegrityError(f"{pack.calibration}: made for the model {calibration.model_id}, not {pack.model_id}.")
+    return calibration
+
+
+class ScanSink:
+    """Turns what workers find into rows of the case, one transaction at a time."""
+
+    def __init__(self, case: Case, matcher: Matcher, inventory: Inventory, progress: Progress) -> None:
+        self._case = case
+        self._matcher = matcher
+        self._progress = progress
+        self._batch = Batch()
+        self._pending: list[tuple[FileTask, Entry, Sequence[ImageAnalysis]]] = []
+        self._in_flight: dict[bytes, Key] = {}
+        self._roots: dict[int, bytes | None] = {}
+        self._reading: dict[int, int] = {}
+        self._committed = time.monotonic()
+        self._total = sum(file.size for file in inventory.files)
+        done = case.finished_files()
+        self._read = sum(file.size for number, file in enumerate(inventory.files) if number in done)
+        self._items = self._faces = self._candidates = 0
+        for incident in inventory.incidents:
+            self._batch.add_incident(0, incident)
+        for number, file in enumerate(inventory.files):
+            if file.outcome is not None and number not in done:
+                entry = file.entry()
+                self._batch.add_entry(number, entry, file.outcome, file.detail)
+                self._batch.add_finished_file(number, None, 1)
+
+    def found(self, task: FileTask, entry: Entry) -> bool:
+        """Record the item; whether it is a picture not looked at yet."""
+        self._items += 1
+        if entry.position == 0:
+            self._roots[task.file] = entry.sha256
+        if entry.outcome is not None:
+            self._batch.add_entry(task.file, entry, entry.outcome, entry.detail)
+            return False
+        key = Key(task.file, entry.position)
+        if entry.sha256 is not None:
+            primary = self._in_flight.get(entry.sha256) or self._case.primary(entry.sha256)
+            if primary is not None:
+                self._batch.add_entry(task.file, entry, Outcome.DUPLICATE, "", primary)
+                return False
+            self._in_flight[entry.sha256] = key
+        return True
+
+    def incident(self, task: FileTask, incident: Incident) -> None:
+        """Record the incident."""
+        self._batch.add_incident(task.file, incident)
+
+    def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
+        """Keep the analyses for the next join."""
+        self._pending.append((task, entry, analyses))
+
+    def lost(self, task: FileTask, entry: Entry, message: str) -> None:
+        """Record the item as quarantined."""
+        self._batch.add_entry(task.file, entry, Outcome.QUARANTINED, message)
+
+    def read(self, task: FileTask, position: int) -> None:
+        """Note how far the reader is."""
+        self._reading[task.file] = min(position, task.size)
+
+    def finished(self, task: FileTask, entries: int) -> None:
+        """Record that the file was read to its end."""
+        self._reading.pop(task.file, None)
+        self._read += task.size
+        sha256 = self._roots.pop(task.file, None) or self._case.root_sha256(task.file)
+        self._batch.add_finished_file(task.file, sha256, entries)
+
+    def tick(self) -> None:
+        """Commit if enough has come together."""
+        waiting = len(self._batch) + len(self._pending)
+        if waiting >= COMMIT_ITEMS or (waiting and time.monotonic() - self._committed > COMMIT_SECONDS):
+            self.flush()
+        self._progress(
+            read=self._read + sum(self._reading.values()),
+            total=self._total,
+            items=self._items,
+            faces=self._faces,
+            candidates=self._candidates,
+        )
+
+    def flush(self) -> None:
+        """Join what was looked at with the gallery, and commit everything at hand."""
+        batch, pending = self._batch, self._pending
+        pictures = [(entry.sha256, analysis) for _, entry, analyses in pending for analysis in analyses]
+        verdicts = iter(self._matcher.match(pictures))
+        for task, entry, analyses in pending:
+            for analysis in analyses:
+                key = batch.add_analysis(task.file, entry, analysis)
+                found = [Candidate(key, **asdict(verdict)) for verdict in next(verdicts)]
+                batch.add_candidates(found, dict(enumerate(analysis.crops)))
+                self._faces += len(analysis.faces)
+                self._candidates += len(found)
+        self._batch, self._pending = Batch(), []
+        if len(batch):
+            self._case.write(batch)
+        for _, entry, _ in pending:
+            if entry.sha256 is not None:
+                self._in_flight.pop(entry.sha256, None)
+        self._committed = time.monotonic()
+
+
+def _tasks(case: Case, inventory: Inventory) -> Iterator[FileTask]:
+    done = case.finished_files()
+    for number, file in enumerate(inventory.files):
+        if number not in done and file.outcome is None:
+            yield FileTask(number, file.path, file.locator, file.size, Ranges.of(case.stored_positions(number)))
+
+
+# What the case began with
+
+
+def _case(
+    path: Path,
+    sources: Sequence[Path],
+    gallery: Gallery,
+    pack: Pack,
+    calibration: Calibration | None,
+    settings: Settings,
+    inventory: Inventory,
+) -> Case:
+    gallery.require_model(pack.model_id)
+    run = _run_record(sources, gallery, pack, calibration, settings)
+    rows = [
+        SourceRow(number, file.locator.chain().__next__().ordinal, file.locator, file.size, file.mtime_ns)
+        for number, file in enumerate(inventory.files)
+    ]
+    if not path.exists():
+        return Case.create(path, run, rows)
+    case = Case.resume(path)
+    try:
+        _refuse_changes(case, run, rows, inventory)
+    except BaseException:
+        case.close()
+        raise
+    return case
+
+
+def _run_record(
+    sources: Sequence[Path], gallery: Gallery, pack: Pack, calibration: Calibration | None, settings: Settings
+) -> dict[str, Any]:
+    info = gallery.info()
+    return {
+        "case_id": secrets.token_hex(16),
+        "version": metadata.version("leakmatch"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sources": [os.fspath(source) for source in sources],
+        "resolved": [str(source.resolve()) for source in sources],
+        "gallery": {
+            "id": gallery.id,
+            "path": str(gallery.path),
+            "digest": gallery.digest,
+            "subjects": info["subjects"],
+            "templates": info["templates"],
+            "pictures": info["templates"],
+        },
+        "pack": pack.describe() | {"calibration_sha256": calibration and calibration.sha256},
+        "calibration": calibration and calibration.describe(),
+        "settings": asdict(settings) | {"pack": pack.name},
+        "expected_false": settings.expected_false,
+        "threshold": settings.threshold,
+        "isolation": settings.isolation and can_isolate(),
+        "machine": machine(settings),
+    }
+
+
+def machine(settings: Settings) -> dict[str, Any]:
+    """What the run ran on, for the record."""
+    packages = ("numpy", "faiss-cpu", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif")
+    return {
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "python": sys.version.split()[0],
+        "cores": settings.worker_count if not settings.workers else os.cpu_count(),
+        "workers": settings.worker_count,
+        "versions": {name: metadata.version(name) for name in packages},
+    }
+
+
+_FIXED: Final = ("budget", "expected_false", "threshold")
+
+
+def _refuse_changes(case: Case, run: Mapping[str, Any], rows: Sequence[SourceRow], inventory: Inventory) -> None:
+    """Raise :class:`IntegrityError` naming the first thing that is not what the case began with."""
+    began = case.run
+    where = f"{case.path}: this case began with"
+    for name, then, now in (
+        ("LeakMatch version", began.get("version"), run["version"]),
+        ("sources", began.get("resolved"), run["resolved"]),
+        ("gallery", began.get("gallery", {}).get("id"), run["gallery"]["id"]),
+        ("content of the gallery", began.get("gallery", {}).get("digest"), run["gallery"]["digest"]),
+        ("model pack", began.get("pack", {}).get("model_id"), run["pack"]["model_id"]),
+        ("detector", began.get("pack", {}).get("detector_sha256"), run["pack"]["detector_sha256"]),
+        ("calibration", began.get("pack", {}).get("calibration_sha256"), run["pack"]["calibration_sha256"]),
+        *((f"setting {s}", began.get("settings", {}).get(s), run["settings"][s]) for s in _FIXED),
+    ):
+        if then != now:
+            raise IntegrityError(
+                f"{where} another {name} ({_short(then)}, now {_short(now)}). "
+                "Give it what it began with, or begin a new case."
+            )
+    _refuse_changed_files(case, rows, inventory)
+
+
+def _refuse_changed_files(case: Case, rows: Sequence[SourceRow], inventory: Inventory) -> None:
+    then = {row.locator: row for row in case.files()}
+    now = {row.locator: row for row in rows}
+    for locator in [*(then.keys() - now.keys()), *(now.keys() - then.keys())]:
+        change = "is no longer there" if locator in then else "was not there"
+        raise IntegrityError(f"{case.path}: the source file {locator.path!r} {change} when this case began.")
+    digests = case.finished_files()
+    for (locator, row), file in zip(now.items(), inventory.files, strict=True):
+        began = then[locator]
+        if (row.size, row.mtime_ns) == (began.size, began.mtime_ns):
+            continue
+        known = digests.get(began.file)
+        if row.size != began.size or known is None or _sha256(file) != known:
+            raise IntegrityError(f"{case.path}: the source file {locator.path!r} has changed since this case began.")
+
+
+def _sha256(file: SourceFile) -> bytes:
+    try:
+        with file.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError as error:
+        raise os_error(error, file.path) from error
+
+
+def _short(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _refuse_case_inside(case: Path, sources: Sequence[Path]) -> None:
+    target = case.resolve()
+    for source in sources:
+        if source.is_dir() and target.is_relative_to(source.resolve()):
+            raise UsageError(f"{case}: lies inside the source {source}. Put the case somewhere else.")
+        if target == source.resolve():
+            raise UsageError(f"{case}: is also a source. Give the case a name of its own.")
+
+
+def _summary(case: Case, matcher: Matcher, calibration: Calibration | None, settings: Settings) -> dict[str, Any]:
+    totals = case.totals()
+    threshold = settings.threshold
+    if threshold is None and calibration is not None:
+        threshold = calibration.threshold(settings.expected_false / max(totals.face_pairs, 1))
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "searches": totals.searches,
+        "pictures": totals.pictures,
+        "face_pairs": totals.face_pairs,
+        "picture_pairs": totals.picture_pairs,
+        "threshold": threshold,
+    }

@@ -1,0 +1,125 @@
+"""A quick look: who is in these photos? No case is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from leakmatch.case.decisions import Judge
+from leakmatch.case.store import Candidate, Key, Totals
+from leakmatch.faces.packs import load_pack
+from leakmatch.gallery.store import Gallery
+from leakmatch.pipeline.matcher import Matcher
+from leakmatch.pipeline.scan import pack_calibration
+from leakmatch.pipeline.start import start, take_inventory
+from leakmatch.pipeline.tasks import FileTask
+from leakmatch.records import Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.settings import Settings
+
+
+@dataclass(slots=True)
+class SearchResult:
+    """Rows of candidates, and of photos that could not be looked at or hold no face, in the order given."""
+
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    faces: int = 0
+    photos: int = 0
+
+
+def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchResult:
+    """Candidates for every face in ``photos`` (files, folders or archives), strongest first within a face."""
+    pack = load_pack(settings.pack)
+    calibration = pack_calibration(pack, settings)
+    inventory = take_inventory(photos)
+    with (
+        closing(start(pack, settings, mirrored=False, pictures=len(inventory.files))) as executor,
+        Gallery.open(gallery) as opened,
+    ):
+        opened.require_model(pack.model_id)
+        matcher = Matcher(opened, calibration, settings)
+        names = opened.names()
+        sink = _Sink()
+        tasks = (
+            FileTask(number, file.path, file.locator, file.size)
+            for number, file in enumerate(inventory.files)
+            if file.outcome is None
+        )
+        executor.run(tasks, sink)
+    result = SearchResult(photos=len(sink.seen))
+    result.problems = [
+        {"path": file.locator.path, "outcome": str(file.outcome), "detail": file.detail}
+        for file in inventory.files
+        if file.outcome is not None
+    ]
+    seen = [sink.seen[key] for key in sorted(sink.seen)]
+    flat = [(path, entry, analysis) for path, entry, analyses in seen for analysis in analyses]
+    verdicts = matcher.match([(entry.sha256, analysis) for _, entry, analysis in flat])
+    totals = Totals(matcher.searches, len(flat), matcher.templates, matcher.templates)
+    judge = Judge(totals, settings.expected_false, settings.expected_false, settings.threshold)
+    for (path, _, analysis), found in zip(flat, verdicts, strict=True):
+        result.faces += len(analysis.faces)
+        shown = path if not analysis.frame else f"{path} (frame {analysis.frame})"
+        if analysis.outcome is not Outcome.DONE:
+            detail = analysis.detail or ("no face was found" if analysis.outcome is Outcome.NO_FACE else "")
+            result.problems.append({"path": shown, "outcome": str(analysis.outcome), "detail": detail})
+        for verdict in found:
+            row = _row(Candidate(Key(0, 0), **asdict(verdict)), analysis, judge)
+            result.candidates.append({"path": shown, "name": names.get(verdict.subject_id, ""), **row})
+    result.problems += sink.problems
+    return result
+
+
+class _Sink:
+    """Keeps everything: a search is small."""
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[int, int], tuple[str, Entry, Sequence[ImageAnalysis]]] = {}
+        self.problems: list[dict[str, Any]] = []
+
+    def found(self, task: FileTask, entry: Entry) -> bool:
+        """Look at every picture."""
+        if entry.outcome is not None and entry.outcome is not Outcome.WALKED:
+            self._problem(entry, str(entry.outcome), entry.detail)
+        return entry.outcome is None
+
+    def _problem(self, entry: Entry, outcome: str, detail: str) -> None:
+        self.problems.append({"path": entry.locator.path, "outcome": outcome, "detail": detail})
+
+    def incident(self, task: FileTask, incident: Incident) -> None:
+        """What matters of it is in the item's outcome."""
+
+    def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
+        """Keep the analyses."""
+        self.seen[task.file, entry.position] = (entry.locator.path, entry, analyses)
+
+    def lost(self, task: FileTask, entry: Entry, message: str) -> None:
+        """Name the photo as quarantined."""
+        self._problem(entry, str(Outcome.QUARANTINED), message)
+
+    def read(self, task: FileTask, position: int) -> None:
+        """No progress is shown."""
+
+    def finished(self, task: FileTask, entries: int) -> None:
+        """Nothing to commit."""
+
+    def tick(self) -> None:
+        """Nothing to commit."""
+
+
+def _row(candidate: Candidate, analysis: ImageAnalysis, judge: Judge) -> dict[str, Any]:
+    face = candidate.face
+    return {
+        "face": face,
+        "box": None if face is None else [round(float(v), 2) for v in analysis.faces.boxes[face]],
+        "subject_id": candidate.subject_id,
+        "rank": candidate.rank,
+        "score": candidate.score,
+        "expected_false": judge.expected_false(candidate),
+        "evidence": str(candidate.evidence),
+        "hash_distance": candidate.hash_distance,
+        "decision": str(judge.decision(candidate)),
+    }

@@ -1,0 +1,107 @@
+"""The stages a picture passes, top to bottom: bytes, image, hashes, faces, templates.
+
+Runs in untrusted workers over hostile bytes. Nothing here starts a thread, opens a queue or knows a gallery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+import cv2
+import numpy as np
+
+from leakmatch.arrays import ByteArray
+from leakmatch.errors import ItemError
+from leakmatch.faces.engine import FaceEngine
+from leakmatch.hashing.perceptual import picture_hashes
+from leakmatch.imaging.decode import decode
+from leakmatch.records import Budget, DecodedImage, FaceBatch, ImageAnalysis, Outcome
+
+CROP_QUALITY: Final = 90  # JPEG quality of the face crops kept as evidence
+
+
+class Looker:
+    """Looks at one picture after another.
+
+    ``mirrored`` also hashes the mirror image (for the gallery's side; the scan compares with both).
+    """
+
+    def __init__(self, engine: FaceEngine, budget: Budget, *, mirrored: bool) -> None:
+        self._engine = engine
+        self._budget = budget
+        self._mirrored = mirrored
+
+    def look(self, payload: bytes) -> list[ImageAnalysis]:
+        """What is in the image file ``payload``: one analysis per frame looked at, the first frame first.
+
+        Raises no error for bad input: a file that cannot be decoded is one analysis with its outcome.
+        """
+        analyses: list[ImageAnalysis] = []
+        try:
+            for image in decode(payload, self._budget):
+                analyses.append(self._picture(image))
+        except ItemError as error:
+            incident = ("imaging", error.code, str(error))
+            if not analyses:
+                return [_failed(error, incident)]
+            first = analyses[0]
+            detail = first.detail or f"a later frame: {error}"
+            analyses[0] = _with_incident(first, detail, incident)
+        return analyses
+
+    def _picture(self, image: DecodedImage) -> ImageAnalysis:
+        faces, templates, crops = self._engine.analyse(image.bgr)
+        outcome = Outcome.DONE if len(faces) else Outcome.NO_FACE
+        if not image.complete:
+            outcome = Outcome.PARTIAL
+        width, height = image.source_size
+        return ImageAnalysis(
+            frame=image.frame,
+            outcome=outcome,
+            detail=image.detail,
+            width=width,
+            height=height,
+            picture_hashes=picture_hashes([image.bgr], self._mirrored),
+            faces=_in_source_pixels(faces, image.scale),
+            templates=templates,
+            face_hashes=picture_hashes(list(crops), self._mirrored),
+            crops=tuple(_jpegs(crops)),
+            incidents=tuple(_incidents(image)),
+        )
+
+
+def _incidents(image: DecodedImage) -> Iterator[tuple[str, str, str]]:
+    if not image.complete:
+        yield "imaging", "truncated", image.detail or "the picture ends early"
+    elif image.frame == 0 and image.detail:
+        yield "imaging", "frames-sampled", image.detail
+
+
+def _in_source_pixels(faces: FaceBatch, scale: float) -> FaceBatch:
+    if scale == 1.0:
+        return faces
+    boxes, landmarks = (faces.boxes / scale).astype(np.float32), (faces.landmarks / scale).astype(np.float32)
+    return FaceBatch(faces.image_index, boxes, landmarks, faces.scores)
+
+
+def _jpegs(crops: ByteArray) -> Iterator[bytes]:
+    for crop in crops:
+        yield cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, CROP_QUALITY])[1].tobytes()
+
+
+def _no_faces() -> FaceBatch:
+    return FaceBatch(
+        np.zeros(0, np.int32), np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32), np.zeros(0, np.float32)
+    )
+
+
+def _failed(error: ItemError, incident: tuple[str, str, str]) -> ImageAnalysis:
+    return ImageAnalysis(0, Outcome(error.outcome), str(error), 0, 0, (), _no_faces(), None, (), (), (incident,))
+
+
+def _with_incident(analysis: ImageAnalysis, detail: str, incident: tuple[str, str, str]) -> ImageAnalysis:
+
+    outcome = Outcome.PARTIAL
+    return replace(analysis, outcome=outcome, detail=detail, incidents=(*analysis.incidents, incident))

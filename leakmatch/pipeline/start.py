@@ -1,0 +1,61 @@
+"""What enrolment, scan and search begin with: the inventory of the sources, and an executor that is ready."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leakmatch.errors import UsageError
+from leakmatch.faces.packs import Pack
+from leakmatch.pipeline.tasks import Executor, Setup
+from leakmatch.records import Incident
+from leakmatch.settings import Settings
+from leakmatch.sources.folder import SourceFile, inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Every file below the sources, in order, and what was noticed while listing them."""
+
+    files: tuple[SourceFile, ...]
+    incidents: tuple[Incident, ...]
+
+
+def take_inventory(sources: Sequence[Path]) -> Inventory:
+    """List the files below ``sources``. Raises :class:`UsageError` for a source that is missing or holds no file."""
+    files: list[SourceFile] = []
+    incidents: list[Incident] = []
+    for index, source in enumerate(sources):
+        before = len(files)
+        for found in inventory(source, index):
+            if isinstance(found, Incident):
+                incidents.append(found)
+            else:
+                files.append(found)
+        if len(files) == before:
+            raise UsageError(f"{source}: an empty folder; there is nothing to read.")
+    return Inventory(tuple(files), tuple(incidents))
+
+
+def can_isolate() -> bool:
+    """Whether this platform has what the worker processes rest on (memory files and descriptor passing)."""
+    return sys.platform == "linux"
+
+
+def start(pack: Pack, settings: Settings, *, mirrored: bool, pictures: int | None = None) -> Executor:
+    """Workers that are ready to read and look. Call it before a gallery or a key is read.
+
+    ``pictures`` bounds the number of workers where it is known how few there are. Optional executors are imported
+    here, so that the trusted process loads no decoder where it has workers.
+    """
+    setup = Setup(str(pack.folder), settings.budget, mirrored)
+    if settings.isolation and can_isolate():
+        from leakmatch.pipeline.pool import Pool
+
+        count = settings.worker_count
+        return Pool(setup, count if pictures is None else max(1, min(count, pictures)))
+    from leakmatch.pipeline.inline import Inline
+
+    return Inline(setup)

@@ -1,0 +1,105 @@
+"""What a run is made of, whoever executes it: files to walk, a sink for what is found, a setup for the workers.
+
+Two executors share this: :mod:`leakmatch.pipeline.pool` (worker processes) and :mod:`leakmatch.pipeline.inline`
+(this process, for platforms without isolation).
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from leakmatch.locator import Locator
+from leakmatch.records import Budget, Entry, ImageAnalysis, Incident
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """A set of positions as sorted, half-open ranges: small where it is nearly contiguous."""
+
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, positions: Iterable[int]) -> Ranges:
+        """The set of these positions."""
+        starts: list[int] = []
+        ends: list[int] = []
+        for position in sorted(positions):
+            if ends and ends[-1] == position:
+                ends[-1] += 1
+            else:
+                starts.append(position)
+                ends.append(position + 1)
+        return cls(tuple(starts), tuple(ends))
+
+    def __contains__(self, position: int) -> bool:
+        i = bisect.bisect_right(self.starts, position) - 1
+        return i >= 0 and position < self.ends[i]
+
+
+@dataclass(frozen=True, slots=True)
+class FileTask:
+    """A file on disk to walk. ``stored``: positions of its ledger that need not be read again."""
+
+    file: int
+    path: Path
+    root: Locator
+    size: int
+    stored: Ranges = Ranges()
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker needs to begin: the pack's folder, its budget, which side it works for."""
+
+    pack: str
+    budget: Budget
+    mirrored: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"pack": self.pack, "budget": asdict(self.budget), "mirrored": self.mirrored}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Setup:
+        """From :meth:`to_json`."""
+        return cls(value["pack"], Budget(**value["budget"]), value["mirrored"])
+
+
+class Sink(Protocol):
+    """Takes what a run finds, in one thread. An exception from any method ends the run."""
+
+    def found(self, task: FileTask, entry: Entry) -> bool:
+        """An item was found. Returns whether to look at it; only asked of pictures (``outcome`` is ``None``)."""
+
+    def incident(self, task: FileTask, incident: Incident) -> None:
+        """Something is worth knowing about an item."""
+
+    def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
+        """A picture was looked at."""
+
+    def lost(self, task: FileTask, entry: Entry, message: str) -> None:
+        """A picture cost two workers their life; it is not tried again."""
+
+    def read(self, task: FileTask, position: int) -> None:
+        """So many bytes of this file were read so far."""
+
+    def finished(self, task: FileTask, entries: int) -> None:
+        """Every item of this file was found, and looked at where asked."""
+
+    def tick(self) -> None:
+        """Called often; the place to commit."""
+
+
+class Executor(Protocol):
+    """Runs tasks into a sink."""
+
+    def run(self, tasks: Iterable[FileTask], sink: Sink) -> None:
+        """Walk every file and look at every picture the sink wants."""
+
+    def close(self) -> None:
+        """End all workers."""

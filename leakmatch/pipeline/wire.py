@@ -1,0 +1,189 @@
+"""Records as frames and back. What comes from a worker is checked here, once, before anything uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from leakmatch.arrays import Array, check
+from leakmatch.errors import UsageError
+from leakmatch.locator import Locator
+from leakmatch.pipeline.channel import Message, ProtocolError
+from leakmatch.records import (
+    Entry,
+    FaceBatch,
+    HashBatch,
+    ImageAnalysis,
+    Incident,
+    ItemKind,
+    Outcome,
+    TemplateBatch,
+)
+
+_MAX_TEXT = 1 << 20
+
+Fields = dict[str, Any]
+Arrays = dict[str, Array]
+
+
+def entry_fields(entry: Entry) -> Fields:
+    """An entry without its payload."""
+    return {
+        "locator": entry.locator.to_json(),
+        "position": entry.position,
+        "kind": str(entry.kind),
+        "size": entry.size,
+        "sha256": entry.sha256.hex() if entry.sha256 else None,
+        "outcome": None if entry.outcome is None else str(entry.outcome),
+        "detail": entry.detail,
+    }
+
+
+def read_entry(message: Message) -> Entry:
+    """The entry in a frame. Raises :class:`ProtocolError` for anything that is not one."""
+    fields = message.fields
+    try:
+        sha256 = None if fields["sha256"] is None else bytes.fromhex(fields["sha256"])
+        if sha256 is not None and len(sha256) != 32:
+            raise ValueError("sha256")
+        return Entry(
+            _locator(fields["locator"]),
+            _count(fields["position"]),
+            ItemKind(fields["kind"]),
+            _count(fields["size"]),
+            sha256,
+            None if fields["outcome"] is None else Outcome(fields["outcome"]),
+            _text(fields["detail"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise ProtocolError(f"A worker sent a malformed entry ({error}).") from error
+
+
+def incident_fields(incident: Incident) -> Fields:
+    """An incident."""
+    return {
+        "locator": incident.locator.to_json(),
+        "stage": incident.stage,
+        "code": incident.code,
+        "message": incident.message,
+    }
+
+
+def read_incident(message: Message) -> Incident:
+    """The incident in a frame. Raises :class:`ProtocolError` for anything that is not one."""
+    fields = message.fields
+    try:
+        return Incident(
+            _locator(fields["locator"]), _text(fields["stage"]), _text(fields["code"]), _text(fields["message"])
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise ProtocolError(f"A worker sent a malformed incident ({error}).") from error
+
+
+def analysis_message(analyses: Sequence[ImageAnalysis]) -> tuple[Fields, Arrays]:
+    """All that was seen in one image file, one analysis for each frame looked at."""
+    pictures: list[Fields] = []
+    arrays: Arrays = {}
+    for i, analysis in enumerate(analyses):
+        fields: Fields = {
+            "frame": analysis.frame,
+            "outcome": str(analysis.outcome),
+            "detail": analysis.detail,
+            "width": analysis.width,
+            "height": analysis.height,
+            "incidents": [list(incident) for incident in analysis.incidents],
+            "picture_hashes": [batch.algorithm for batch in analysis.picture_hashes],
+            "face_hashes": [batch.algorithm for batch in analysis.face_hashes],
+            "model_id": None if analysis.templates is None else analysis.templates.model_id,
+        }
+        for scope, batches in (("p", analysis.picture_hashes), ("f", analysis.face_hashes)):
+            for j, batch in enumerate(batches):
+                arrays |= {f"{i}.{scope}{j}.bits": batch.bits, f"{i}.{scope}{j}.quality": batch.quality}
+        faces = analysis.faces
+        arrays |= {f"{i}.boxes": faces.boxes, f"{i}.landmarks": faces.landmarks, f"{i}.scores": faces.scores}
+        if analysis.templates is not None:
+            batch_t = analysis.templates
+            arrays |= {
+                f"{i}.vectors": batch_t.vectors,
+                f"{i}.face_quality": batch_t.quality,
+                f"{i}.valid": batch_t.valid,
+            }
+        arrays[f"{i}.crops"] = np.frombuffer(b"".join(analysis.crops), dtype=np.uint8)
+        arrays[f"{i}.crop_sizes"] = np.array([len(crop) for crop in analysis.crops], dtype=np.int32)
+        pictures.append(fields)
+    return {"pictures": pictures}, arrays
+
+
+def read_analysis(message: Message) -> list[ImageAnalysis]:
+    """The analyses in a frame. Raises :class:`ProtocolError` for anything that is not sound."""
+    try:
+        pictures = message.fields["pictures"]
+        analyses = [_read_picture(fields, message.arrays, i) for i, fields in enumerate(pictures)]
+        if not analyses or [a.frame for a in analyses] != sorted({a.frame for a in analyses}) or analyses[0].frame:
+            raise ValueError("frames")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ProtocolError(f"A worker sent a malformed analysis ({error}).") from error
+    return analyses
+
+
+def _read_picture(fields: Fields, arrays: Any, i: int) -> ImageAnalysis:
+    scores = arrays[f"{i}.scores"]
+    faces = FaceBatch(np.zeros(len(scores), dtype=np.int32), arrays[f"{i}.boxes"], arrays[f"{i}.landmarks"], scores)
+    templates = None
+    if fields["model_id"] is not None:
+        templates = TemplateBatch(
+            arrays[f"{i}.vectors"], arrays[f"{i}.face_quality"], arrays[f"{i}.valid"], _text(fields["model_id"])
+        )
+        if len(templates) != len(faces):
+            raise ValueError("templates")
+    sizes = arrays[f"{i}.crop_sizes"]
+    check(sizes, (len(faces),), np.int32, "crop_sizes")
+    if (sizes < 0).any() or int(sizes.sum()) != len(arrays[f"{i}.crops"]):
+        raise ValueError("crops")
+    ends = np.cumsum(sizes)
+    joined = arrays[f"{i}.crops"].tobytes()
+    return ImageAnalysis(
+        _count(fields["frame"]),
+        Outcome(fields["outcome"]),
+        _text(fields["detail"]),
+        _count(fields["width"]),
+        _count(fields["height"]),
+        _read_hashes(fields["picture_hashes"], arrays, f"{i}.p", 1),
+        faces,
+        templates,
+        _read_hashes(fields["face_hashes"], arrays, f"{i}.f", len(faces)),
+        tuple(joined[end - size : end] for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)),
+        tuple((_text(stage), _text(code), _text(text)) for stage, code, text in fields["incidents"]),
+    )
+
+
+def _read_hashes(algorithms: list[Any], arrays: Any, prefix: str, count: int) -> tuple[HashBatch, ...]:
+    batches = []
+    for j, algorithm in enumerate(algorithms):
+        bits = arrays[f"{prefix}{j}.bits"]
+        if len(bits) != count:
+            raise ValueError("hashes")
+        index = np.arange(count, dtype=np.int32)
+        batches.append(HashBatch(_text(algorithm), bits, arrays[f"{prefix}{j}.quality"], index))
+    return tuple(batches)
+
+
+def _locator(value: Any) -> Locator:
+    try:
+        return Locator.from_json(_text(value))
+    except UsageError as error:
+        raise ValueError("locator") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise TypeError("text")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise TypeError("count")
+    return value

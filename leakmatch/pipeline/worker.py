@@ -1,0 +1,180 @@
+"""A worker process: reads hostile files, or looks at hostile pictures. Holds no gallery, no key, no case.
+
+Started as ``python -m leakmatch.pipeline.worker ROLE FD`` by :mod:`leakmatch.pipeline.pool` with a scrubbed
+environment, and spoken to over the socket FD. It ends when the socket closes, and dies with its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+from leakmatch.errors import LeakMatchError
+from leakmatch.locator import Locator
+from leakmatch.pipeline.channel import Channel, ChannelClosed, Message
+from leakmatch.pipeline.tasks import Ranges, Setup
+from leakmatch.pipeline.wire import analysis_message, entry_fields, incident_fields
+from leakmatch.records import Entry
+
+READER: Final = "reader"
+ANALYSER: Final = "analyser"
+
+#: Payload that may wait between the reader and the analysers, in bytes and in items.
+IN_FLIGHT_BYTES: Final = 64 << 20
+IN_FLIGHT_ITEMS: Final = 128
+
+ADDRESS_SPACE: Final = 6 << 30  # a worker that grows past this fails an allocation and reports the item
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+def confine() -> None:
+    """Give up what a worker never needs: core dumps, new privileges, unbounded memory, outliving its parent."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = ADDRESS_SPACE if most == resource.RLIM_INFINITY else min(ADDRESS_SPACE, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, argument in ((_PR_SET_PDEATHSIG, signal.SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
+        if libc.prctl(option, argument, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+    if os.getppid() == 1:
+        raise ChannelClosed("The parent process is gone.")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class Reader:
+    """Walks source files and hands over entries, and the bytes of pictures as anonymous memory files."""
+
+    def __init__(self, channel: Channel, setup: Setup) -> None:
+        from leakmatch.imaging.sniff import image_format
+
+        self._channel = channel
+        self._budget = setup.budget
+        self._is_image = lambda head: image_format(head) is not None
+        self._tasks: deque[Message] = deque()
+        self._waiting_items = 0
+        self._waiting_bytes = 0
+
+    def serve(self) -> None:
+        """Walk the files that the parent names, one after the other, until it closes the socket."""
+        while True:
+            while not self._tasks:
+                self._receive()
+            self._walk(self._tasks.popleft())
+
+    def _receive(self) -> None:
+        message = self._channel.receive()
+        if message.kind == "released":
+            self._waiting_items -= message.fields["items"]
+            self._waiting_bytes -= message.fields["bytes"]
+        else:
+            self._tasks.append(message)
+
+    def _walk(self, task: Message) -> None:
+        from leakmatch.sources.walk import walk
+
+        file = task.fields["file"]
+        stored = Ranges(tuple(task.fields["stored"][0]), tuple(task.fields["stored"][1]))
+        root = Locator.from_json(task.fields["root"])
+        path = Path(os.fsdecode(bytes.fromhex(task.fields["path"])))
+        entries = 0
+        for found in walk(path, root, self._budget, self._is_image, lambda position: position not in stored):
+            if not isinstance(found, Entry):
+                self._channel.send("incident", {"file": file, **incident_fields(found)})
+                continue
+            entries += 1
+            if found.position in stored:
+                continue
+            if found.payload is None:
+                self._channel.send("entry", {"file": file, **entry_fields(found)})
+            else:
+                self._hand_over(file, found, found.payload)
+        self._channel.send("walked", {"file": file, "entries": entries})
+
+    def _hand_over(self, file: int, entry: Entry, payload: bytes) -> None:
+        while self._waiting_items and (
+            self._waiting_bytes + len(payload) > IN_FLIGHT_BYTES or self._waiting_items >= IN_FLIGHT_ITEMS
+        ):
+            self._receive()
+        descriptor = os.memfd_create("picture", os.MFD_CLOEXEC)
+        try:
+            with open(descriptor, "wb", closefd=False) as memory:
+                memory.write(payload)
+            self._channel.send("entry", {"file": file, **entry_fields(entry)}, descriptor=descriptor)
+        finally:
+            os.close(descriptor)
+        self._waiting_items += 1
+        self._waiting_bytes += len(payload)
+
+
+class Analyser:
+    """Looks at the pictures it is handed."""
+
+    def __init__(self, channel: Channel, setup: Setup) -> None:
+        import cv2
+
+        from leakmatch.faces.engine import FaceEngine
+        from leakmatch.faces.packs import load_pack
+        from leakmatch.pipeline.stages import Looker
+
+        cv2.setNumThreads(1)
+        self._channel = channel
+        self._looker = Looker(FaceEngine(load_pack(setup.pack)), setup.budget, mirrored=setup.mirrored)
+
+    def serve(self) -> None:
+        """Answer every picture with an analysis, until the parent closes the socket."""
+        while True:
+            message = self._channel.receive()
+            if message.descriptor is None:
+                raise ChannelClosed("No picture came with the request.")
+            try:
+                payload = _contents(message.descriptor)
+            finally:
+                os.close(message.descriptor)
+            try:
+                fields, arrays = analysis_message(self._looker.look(payload))
+            except MemoryError:
+                self._channel.send("gave-up", {"message": "the picture needs more memory than a worker may use"})
+                continue
+            self._channel.send("looked", fields, arrays)
+
+
+def _contents(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    if size == 0:
+        return b""
+    with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as memory:
+        return memory[:]
+
+
+def main(role: str, descriptor: int) -> None:
+    """Serve until the parent closes the socket."""
+    channel = Channel(socket.socket(fileno=descriptor))
+    with contextlib.suppress(ChannelClosed):
+        try:
+            confine()
+            setup = Setup.from_json(dict(channel.receive().fields))
+            worker = Reader(channel, setup) if role == READER else Analyser(channel, setup)
+            channel.send("ready")
+            worker.serve()
+        except ChannelClosed:
+            raise
+        except LeakMatchError as error:
+            channel.send("failed", {"message": str(error), "exit_code": error.exit_code})
+        except BaseException:  # noqa: BLE001 - the parent is told everything, whatever it is
+            channel.send("failed", {"message": traceback.format_exc()[-4000:], "exit_code": 1})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

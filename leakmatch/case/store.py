@@ -261,6 +261,10 @@ class Case:
                 Key(*key), face, subject, enrolment, rank, score, chance, Evidence(evidence), distance, picture
             )
 
+    def count(self, table: str) -> int:
+        """The number of rows of a table of ``SCHEMA``."""
+        return int(self._database.one(f"SELECT count(*) FROM {table}"))
+
     def crop(self, key: Key, face: int) -> bytes | None:
         """The aligned 112x112 JPEG of a candidate's face."""
         value = self._database.one(

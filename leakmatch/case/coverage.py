@@ -1,0 +1,125 @@
+"""What a case looked at and what it could not, per source and per container, from one pass over the ledger."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from leakmatch.case.store import Case
+from leakmatch.case.tables import places
+from leakmatch.records import LOOKED_AT, Outcome
+
+#: What each outcome means, for a reader who is no programmer.
+IN_WORDS: Final = {
+    Outcome.DONE: "picture in which faces were found and compared",
+    Outcome.NO_FACE: "picture that was looked at; no face was found in it",
+    Outcome.DUPLICATE: "same bytes as a picture that was looked at; shares its results",
+    Outcome.NOT_IMAGE: "no picture (text, program, sound, ...)",
+    Outcome.WALKED: "archive or other container that was read to its end",
+    Outcome.PARTIAL: "damaged: only a part could be read and looked at",
+    Outcome.UNREADABLE: "could not be read",
+    Outcome.NEEDS_PASSWORD: "locked: a password is needed",
+    Outcome.NEEDS_VOLUME: "another part of a split archive is needed",
+    Outcome.NEEDS_EXTRA: "an optional part of LeakMatch is needed to read it",
+    Outcome.OVER_BUDGET: "stopped at a limit on size, depth or time",
+    Outcome.QUARANTINED: "made a worker process crash or hang, and was set aside",
+}
+
+
+@dataclass(slots=True)
+class Share:
+    """How the items of one source or container ended. ``prefix`` is the container's locator without its last ``]``."""
+
+    source: str
+    path: str
+    prefix: str = ""
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """The number of items."""
+        return self.outcomes.total()
+
+    @property
+    def unread(self) -> int:
+        """Those that could not be looked at in full."""
+        return sum(number for outcome, number in self.outcomes.items() if outcome not in LOOKED_AT)
+
+
+@dataclass(slots=True)
+class Coverage:
+    """Per source, in the order given; the containers with the most unread members, worst first.
+
+    ``affected`` counts the containers that have any unread member.
+    """
+
+    sources: list[Share]
+    worst: list[Share]
+    affected: int
+
+    @property
+    def whole(self) -> Share:
+        """All sources together."""
+        return Share("", "", "", sum((share.outcomes for share in self.sources), Counter()))
+
+
+def coverage(case: Case, limit: int) -> Coverage:
+    """Read the ledger once; keep the ``limit`` worst containers."""
+    sources: dict[int, Share] = {index: Share(str(name), "") for index, name in enumerate(case.run.get("sources", ()))}
+    affected = 0
+    worst: list[tuple[int, int, Share]] = []
+    for order, share in enumerate(_containers(case, sources)):
+        if share.unread:
+            affected += 1
+            heapq.heappush(worst, (share.unread, -order, share))
+            if len(worst) > limit:
+                heapq.heappop(worst)
+    return Coverage(list(sources.values()), [share for *_, share in sorted(worst, reverse=True)], affected)
+
+
+def _containers(case: Case, sources: dict[int, Share]) -> Iterator[Share]:
+    """Every container once its members have all been met, counting each item in its source on the way.
+
+    A walk is depth first, so the containers around an item form a stack.
+    """
+    place = places(case)
+    stack: list[Share] = []
+    file_before = None
+    for file, source, locator, word in case.select(
+        """SELECT i.file, s.source, i.locator, i.outcome FROM items i CROSS JOIN files s ON s.file = i.file
+           WHERE i.frame = 0 ORDER BY i.file, i.position"""
+    ):
+        outcome = Outcome(word)
+        sources.setdefault(source, Share("", "")).outcomes[outcome] += 1
+        # In the JSON of a locator this can only be the border between two links: in a name the quote is escaped.
+        around = locator.rpartition(',["')[0]
+        while stack and (file != file_before or not _within(around, stack[-1].prefix)):
+            yield stack.pop()
+        file_before = file
+        if not around:
+            continue
+        if not stack or stack[-1].prefix != around:
+            name, path, _ = place(source, around + "]")
+            stack.append(Share(name, path, around))
+        stack[-1].outcomes[outcome] += 1
+    yield from reversed(stack)
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(outer + ',["')
+
+
+def unread_items(case: Case, limit: int) -> Iterator[tuple[str, str, Outcome, str]]:
+    """Source, path, outcome and detail of the first items that could not be looked at in full."""
+    place = places(case)
+    marks = ",".join("?" * len(LOOKED_AT))
+    for source, locator, outcome, detail in case.select(
+        f"""SELECT s.source, i.locator, i.outcome, i.detail FROM items i CROSS JOIN files s ON s.file = i.file
+            WHERE i.frame = 0 AND i.outcome NOT IN ({marks}) ORDER BY i.file, i.position LIMIT ?""",
+        (*map(str, LOOKED_AT), limit),
+    ):
+        name, path, _ = place(source, locator)
+        yield name, path, Outcome(outcome), detail

@@ -1,0 +1,107 @@
+"""Writing the rows of a case: JSON lines, CSV or Parquet, to a stream or in place of a file."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from leakmatch.case.columns import Columns, Kind, Record
+from leakmatch.case.frames import flattened, write_parquet
+from leakmatch.errors import UsageError, os_error
+
+# A spreadsheet takes a cell that begins so for a formula, and runs it (owasp.org/www-community/attacks/CSV_Injection).
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write(rows: Iterable[Record], columns: Columns, format: str, target: Path | IO[bytes]) -> None:
+    """Write ``rows`` as ``format`` (a key of ``FORMATS``) to a binary stream or a file.
+
+    A file appears with all of its rows or not at all. No rows give an empty file, for CSV and Parquet one with its
+    columns. Raises :class:`UsageError` (unknown format, no such folder), :class:`MissingExtra` (Parquet without
+    pyarrow), :class:`StorageError` (disk full), and ``BrokenPipeError`` where a reader of the stream went away.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"There is no format {format!r}. There are: {', '.join(FORMATS)}.")
+    if isinstance(target, Path):
+        with replacing(target) as stream:
+            FORMATS[format](rows, columns, stream)
+        return
+    try:
+        FORMATS[format](rows, columns, target)
+        target.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise os_error(error, "standard output") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary stream that takes the place of ``path`` once it is complete; on any error nothing has changed.
+
+    A device or pipe is written to as it is. Raises :class:`UsageError` where ``path`` is a case or gallery.
+    """
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            with target.open("wb") as stream:
+                yield stream
+            return
+        _spare_stores(target)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".leakmatch-", suffix=".part")
+        part = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise os_error(error, path) from error
+
+
+def _spare_stores(target: Path) -> None:
+    """Refuse to write over a case or gallery: a swapped argument would destroy the only copy."""
+    if target.is_file():
+        with target.open("rb") as file:
+            if file.read(15) == b"SQLite format 3":
+                raise UsageError(f"{target}: a case, gallery or other database; it is not overwritten. Name another.")
+
+
+def _write_jsonl(rows: Iterable[Record], columns: Columns, stream: IO[bytes]) -> None:
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+        stream.write(line.encode("utf-8", "backslashreplace"))  # in JSON this is the escape of a lone surrogate
+
+
+def _write_csv(rows: Iterable[Record], columns: Columns, stream: IO[bytes]) -> None:
+    writer = csv.writer(codecs.getwriter("utf-8")(stream, "backslashreplace"))
+    writer.writerow(columns)
+    for row in rows:
+        flat = flattened(row, columns)
+        writer.writerow([_cell(flat[name], kind) for name, kind in columns.items()])
+
+
+def _cell(value: object, kind: Kind) -> object:
+    if kind is Kind.TEXT and isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
+        return f"'{value}"
+    if kind is Kind.FLAG:
+        return "" if value is None else str(value).lower()
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+FORMATS: Final[Mapping[str, Callable[[Iterable[Record], Columns, IO[bytes]], None]]] = {
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+    "parquet": write_parquet,
+}

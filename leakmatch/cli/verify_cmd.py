@@ -1,0 +1,51 @@
+"""``leakmatch verify``: is a case what LeakMatch wrote, and does its ledger add up?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leakmatch.cli import options
+
+
+def verify(
+    case: Annotated[Path, typer.Argument(metavar="CASE", help="The case file.")],
+    verbose: options.VerboseOption = False,
+) -> None:
+    """Check that a case is intact and that its ledger adds up.
+
+    Every row is read and compared with the digest of the content; every source file must have exactly the items that
+    were met in it, each with one outcome. Exit code 0: intact and complete. 3: intact, but the scan has not finished
+    or something could not be read. 4: damaged or changed. The digest shows damage and careless changes; whoever can
+    write the file can compute it anew, so note it down elsewhere (it is in the report).
+
+    Example: leakmatch verify 2026-17.case
+    """
+    from leakmatch import errors
+    from leakmatch.case.store import Case
+    from leakmatch.case.tables import unread
+
+    with Case.open(case) as opened, opened.snapshot():
+        opened.verify()
+        missed = unread(opened)
+        files, read = opened.count("files"), opened.count("finished_files")
+        lines = [
+            f"{case}: intact.",
+            "file structure: sound",
+            f"content digest: {opened.digest}, as written",
+            f"ledger: {sum(opened.outcomes().values()):,} items, each with exactly one outcome; it adds up",
+            f"source files: {read:,} of {files:,} read to their end",
+            f"scan: {'finished' if opened.finished is not None else 'NOT FINISHED; run it again to go on'}",
+            "coverage: " + (_words(missed) if missed else "everything that was met was looked at"),
+        ]
+        complete = opened.finished is not None and not missed
+    typer.echo("\n".join(lines))
+    if not complete:
+        raise typer.Exit(errors.INCOMPLETE)
+
+
+def _words(missed: dict[object, int] | dict[str, int]) -> str:
+    parts = ", ".join(f"{count:,} {outcome}" for outcome, count in missed.items())
+    return f"NOT COMPLETE: {sum(missed.values()):,} items could not be looked at in full ({parts})"

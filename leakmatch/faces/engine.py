@@ -1,0 +1,40 @@
+"""From a picture to templates: detect, align, embed, rate."""
+
+from __future__ import annotations
+
+from leakmatch.arrays import ByteArray
+from leakmatch.faces.align import aligned_crops, similarities
+from leakmatch.faces.detect import detect, open_detector
+from leakmatch.faces.embed import Embedder
+from leakmatch.faces.packs import Pack, verified
+from leakmatch.faces.quality import face_quality
+from leakmatch.records import FaceBatch, TemplateBatch
+
+
+class FaceEngine:
+    """The models of one pack, opened.
+
+    Raises :class:`~leakmatch.errors.IntegrityError` if a model file is not the one the pack declares, or does not
+    do what the pack says.
+    """
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self.model_id = pack.model_id
+        self._detector = open_detector(pack)
+        self._embedder = Embedder(pack.embedder, verified(pack, pack.embedder.file), pack.model_id)
+
+    def analyse(self, bgr: ByteArray) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
+        """Faces, templates and aligned crops uint8[F,112,112,3] BGR of ``bgr`` uint8[H,W,3], row by row the same.
+
+        Best detector score first; coordinates in pixels of ``bgr``. F = 0 where there is no face. A face whose
+        landmarks cannot be aligned has a black crop, and its template is not valid.
+        """
+        faces = detect(self._detector, bgr)
+        matrices = similarities(faces.landmarks)
+        crops = aligned_crops(bgr, matrices)
+        vectors, valid = self._embedder.embed(crops)
+        aligned = crops.any(axis=(1, 2, 3))
+        vectors[~aligned] = 0
+        templates = TemplateBatch(vectors, face_quality(faces.landmarks, crops), valid & aligned, self.model_id)
+        return faces, templates, crops

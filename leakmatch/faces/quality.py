@@ -1,0 +1,89 @@
+"""How fit a face is for comparison: its size, its sharpness, its pose; and what is not fit for enrolment.
+
+Three terms in [0, 1]; the quality is the least of them, because a template is no better than its worst defect:
+
+- *size*: the distance between the eyes in source pixels, relative to the 35.2 pixels they have in the aligned crop
+  (1: the crop is not enlarged);
+- *sharpness*: the share of the crop's contrast that is finer than a Gaussian of 2 pixels, around eyes and mouth,
+  from 0.1 (term 0) to 0.5 (term 1). A crop enlarged from a tiny face is blurred by this measure, too;
+- *pose*: 1 for a nose half-way between the eyes, falling to 0.5 where it lies below an eye (a yaw of some 50
+  degrees). It never goes lower, for a profile is a worse template but no defect.
+
+The constants were fitted on LFW: see docs/detection.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from leakmatch.arrays import ByteArray, FloatArray
+from leakmatch.faces.align import TEMPLATE
+from leakmatch.records import FaceBatch, TemplateBatch
+
+TOO_SMALL: Final = "too-small"
+TOO_BLURRED: Final = "too-blurred"
+
+#: Below this distance between the eyes (source pixels) a face is too small to enrol.
+MIN_EYE_DISTANCE: Final = 12.0
+#: Below this quality a face of sufficient size is too blurred to enrol (size and pose cannot bring it so low).
+MIN_QUALITY: Final = 0.25
+
+_CROP_EYE_DISTANCE: Final = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
+_DETAIL_SIGMA: Final = 2.0
+_NO_DETAIL, _FULL_DETAIL = 0.1, 0.5
+_FACE: Final = (slice(32, 104), slice(24, 88))  # eyes to mouth of the aligned crop, clear of the picture's edge
+
+
+def face_quality(landmarks: FloatArray, crops: ByteArray) -> FloatArray:
+    """The quality float32[F] in [0, 1] of faces with ``landmarks`` float32[F,5,2] in pixels of their picture and
+    aligned ``crops`` uint8[F,112,112,3] BGR."""
+    size = eye_distances(landmarks) / _CROP_EYE_DISTANCE
+    detail = (sharpness(crops) - _NO_DETAIL) / (_FULL_DETAIL - _NO_DETAIL)
+    pose = 1 - 0.5 * yaw(landmarks).clip(0, 1)
+    return np.minimum(np.minimum(size, detail), pose).clip(0, 1).astype(np.float32)
+
+
+def eye_distances(landmarks: FloatArray) -> NDArray[np.float64]:
+    """Pixels between the eyes: float64[F]."""
+    distances: NDArray[np.float64] = np.linalg.norm(landmarks[:, 1].astype(np.float64) - landmarks[:, 0], axis=1)
+    return distances
+
+
+def sharpness(crops: ByteArray) -> NDArray[np.float64]:
+    """The share of contrast (standard deviation of luma) that a Gaussian of 2 pixels takes away: float64[F].
+
+    0 for a flat crop. Relative to the crop's own contrast, so that light does not count.
+    """
+    values = np.zeros(len(crops))
+    for i, crop in enumerate(crops):
+        luma = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY).astype(np.float32)
+        fine = luma - cv2.GaussianBlur(luma, (0, 0), _DETAIL_SIGMA)
+        contrast = float(luma[_FACE].std())
+        if contrast > 1:  # a grey level; less is a flat crop
+            values[i] = float(fine[_FACE].std()) / contrast
+    return values
+
+
+def yaw(landmarks: FloatArray) -> NDArray[np.float64]:
+    """How far the nose lies from the middle line, in half eye distances: 0 frontal, 1 below an eye; float64[F]."""
+    points = landmarks.astype(np.float64)
+    along = points[:, 1] - points[:, 0]
+    middle = (points[:, 0] + points[:, 1]) / 2
+    length = np.maximum((along**2).sum(axis=1), 1e-12)
+    offset: NDArray[np.float64] = np.abs(((points[:, 2] - middle) * along).sum(axis=1)) / length * 2
+    return offset
+
+
+def enrolment_defects(faces: FaceBatch, templates: TemplateBatch) -> list[str]:
+    """Why each face is not fit for a gallery: ``too-small``, ``too-blurred``, or empty for a face that is fit.
+
+    ``faces`` in pixels of the source, ``templates`` of the same faces.
+    """
+    defects = []
+    for distance, quality in zip(eye_distances(faces.landmarks), templates.quality, strict=True):
+        defects.append(TOO_SMALL if distance < MIN_EYE_DISTANCE else TOO_BLURRED if quality < MIN_QUALITY else "")
+    return defects

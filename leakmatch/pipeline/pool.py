@@ -158,7 +158,7 @@ class Pool:
         task = walk.task
         fields = {
             "file": task.file,
-            "path": os.fsencode(task.path).hex(),
+            "path": os.fsencode(task.path.absolute()).hex(),
             "root": task.root.to_json(),
             "stored": [stored.starts, stored.ends],
         }

@@ -1,0 +1,120 @@
+"""Records survive the way between processes, and unsound ones do not get in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from leakmatch.locator import Locator
+from leakmatch.pipeline.channel import Message, ProtocolError
+from leakmatch.pipeline.wire import (
+    analysis_message,
+    entry_fields,
+    incident_fields,
+    read_analysis,
+    read_entry,
+    read_incident,
+)
+from leakmatch.records import Entry, FaceBatch, HashBatch, ImageAnalysis, Incident, ItemKind, Outcome, TemplateBatch
+
+LOCATOR = Locator.root("file", "a.zip", b"a.zip", 0).child("zip", "b\udcff", b"b\xff", 3)
+ENTRY = Entry(LOCATOR, 7, ItemKind.IMAGE, 12, bytes(range(32)), Outcome.PARTIAL, "why")
+
+
+def analysis(faces: int = 2, frame: int = 0) -> ImageAnalysis:
+    rng = np.random.default_rng(faces)
+    vectors = rng.normal(size=(faces, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = np.arange(faces, dtype=np.int32)
+    return ImageAnalysis(
+        frame,
+        Outcome.DONE,
+        "",
+        640,
+        480,
+        (HashBatch("p/1", rng.integers(0, 256, (1, 8), np.uint8), np.ones(1, np.float32), np.zeros(1, np.int32)),),
+        FaceBatch(
+            np.zeros(faces, np.int32),
+            rng.random((faces, 4), np.float32),
+            rng.random((faces, 5, 2), np.float32),
+            rng.random(faces, np.float32),
+        ),
+        TemplateBatch(vectors, rng.random(faces, np.float32), np.ones(faces, np.bool_), "model"),
+        (HashBatch("f/1", rng.integers(0, 256, (faces, 8), np.uint8), np.ones(faces, np.float32), index),),
+        tuple(bytes([i]) * (i + 1) for i in range(faces)),
+        (("imaging", "truncated", "half"),),
+    )
+
+
+def equal(a: object, b: object) -> bool:
+    if dataclasses.is_dataclass(a) and type(a) is type(b):
+        return all(equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else a == b
+
+
+def test_an_entry_and_an_incident_come_back() -> None:
+    assert read_entry(Message("entry", entry_fields(ENTRY))) == ENTRY
+    incident = Incident(LOCATOR, "sources", "corrupt", "text")
+    assert read_incident(Message("incident", incident_fields(incident))) == incident
+
+
+@pytest.mark.parametrize("faces", [0, 1, 5])
+def test_analyses_come_back(faces: int) -> None:
+    sent = [analysis(faces), analysis(1, frame=4)]
+    fields, arrays = analysis_message(sent)
+    assert all(map(equal, sent, read_analysis(Message("looked", fields, arrays))))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("locator", "[]"),
+        ("locator", 5),
+        ("position", -1),
+        ("position", True),
+        ("kind", "nothing"),
+        ("size", 1.5),
+        ("sha256", "00"),
+        ("outcome", "fine"),
+        ("detail", None),
+    ],
+)
+def test_an_unsound_entry_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ProtocolError):
+        read_entry(Message("entry", {**entry_fields(ENTRY), field: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("0.vectors", np.full((2, 8), np.nan, np.float32)),
+        ("0.vectors", np.ones((2, 8), np.float32)),
+        ("0.vectors", np.zeros((3, 8), np.float32)),
+        ("0.boxes", np.zeros((2, 3), np.float32)),
+        ("0.landmarks", np.full((2, 5, 2), np.inf, np.float32)),
+        ("0.crop_sizes", np.array([-1, 4], np.int32)),
+        ("0.crop_sizes", np.array([1], np.int32)),
+        ("0.p0.bits", np.zeros((2, 8), np.uint8)),
+        ("0.f0.quality", np.zeros(1, np.float32)),
+    ],
+)
+def test_an_unsound_analysis_is_refused(name: str, array: np.ndarray) -> None:
+    fields, arrays = analysis_message([analysis()])
+    with pytest.raises(ProtocolError):
+        read_analysis(Message("looked", fields, {**arrays, name: array}))
+
+
+def test_missing_arrays_and_wrong_frames_are_refused() -> None:
+    fields, arrays = analysis_message([analysis()])
+    for name in arrays:
+        with pytest.raises(ProtocolError):
+            read_analysis(Message("looked", fields, {n: a for n, a in arrays.items() if n != name}))
+    with pytest.raises(ProtocolError):
+        read_analysis(Message("looked", {"pictures": []}, {}))
+    fields, arrays = analysis_message([analysis(frame=3)])
+    with pytest.raises(ProtocolError):
+        read_analysis(Message("looked", fields, arrays))

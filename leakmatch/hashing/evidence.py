@@ -145,8 +145,47 @@ class HashIndex:
         The nearer of the straight and the mirrored way, once for each row and enrolment, sorted by these two.
         """
         found: list[dict[tuple[int, int], int]] = [{} for _ in probes]
-        owner: list[int] = []
+        owner, row, phash, dhash, quality = _stacked(probes)
+        for way in self._ways:
+            pairs = hamming_join(phash, way.phash, self._rule.max_distance)
+            probe, stored = pairs.probe_index, pairs.gallery_index
+            phash_distance = pairs.distance.astype(np.int64)
+            dhash_distance = np.bitwise_count(dhash[probe] ^ way.dhash[stored]).sum(axis=1, dtype=np.int64)
+            least = np.minimum(quality[probe], way.quality[stored])
+            total = phash_distance + dhash_distance
+            for k in np.flatnonzero(same_picture(phash_distance, dhash_distance, least, self._rule)):
+                key = int(row[probe[k]]), int(way.enrolment_id[stored[k]])
+                nearest = found[owner[probe[k]]]
+                nearest[key] = min(nearest.get(key, 128), int(total[k]))
+        return [
+            [HashMatch(*key, best[key], collision_probability(best[key], self._rule)) for key in sorted(best)]
+            for best in found
+        ]
 
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Stored hashes, straight or mirrored, that pass the quality gate."""
+
+    phash: ByteArray
+    dhash: ByteArray
+    quality: FloatArray
+    enrolment_id: LongArray
+
+
+def _paired(phash: StoredHashes, dhash: StoredHashes, rule: Rule) -> _Way:
+    if not np.array_equal(phash.enrolment_id, dhash.enrolment_id):
+        raise IntegrityError("The gallery does not hold both hashes of every photo.")
+    quality = np.minimum(phash.quality, dhash.quality)
+    keep = quality >= rule.min_quality
+    return _Way(phash.bits[keep], dhash.bits[keep], quality[keep], phash.enrolment_id[keep])
+
+
+def _stacked(
+    probes: Sequence[Sequence[HashBatch]],
+) -> tuple[LongArray, LongArray, ByteArray, ByteArray, FloatArray]:
+    """All rows of all probes: probe int64[N], row in it int64[N], phash and dhash uint8[N,8], quality float32[N]."""
+    owner: list[int] = []
     row: list[int] = []
     quality: list[float] = []
     phash, dhash = [np.zeros((0, HASH_BYTES), np.uint8)], [np.zeros((0, HASH_BYTES), np.uint8)]

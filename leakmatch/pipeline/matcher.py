@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
 from leakmatch.records import STORED_BAND, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
+
+#: A score that more than this share of impostor pairs reach says nothing about who it is: such pairs are no candidates,
+#: however few were compared. It matters in small scans only, where one accepted false candidate would admit any face.
+LARGEST_CHANCE: Final = 0.01
 
 Picture = tuple[bytes | None, ImageAnalysis]
 
@@ -57,7 +62,7 @@ class Matcher:
         if self._calibration is None:
             raise ValueError("neither a calibration nor a threshold")
         pairs = max(self.searches * self.templates, 1)
-        return self._calibration.threshold(STORED_BAND * self._settings.expected_false / pairs)
+        return self._calibration.threshold(min(STORED_BAND * self._settings.expected_false / pairs, LARGEST_CHANCE))
 
     def match(self, pictures: Sequence[Picture]) -> list[list[Verdict]]:
         """The candidates of each picture, in the order given."""

@@ -50,7 +50,7 @@ def start(pack: Pack, settings: Settings, *, mirrored: bool, pictures: int | Non
     ``pictures`` bounds the number of workers where it is known how few there are. Optional executors are imported
     here, so that the trusted process loads no decoder where it has workers.
     """
-    setup = Setup(str(pack.folder), settings.budget, mirrored)
+    setup = Setup(str(pack.folder.absolute()), settings.budget, mirrored)
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool
 

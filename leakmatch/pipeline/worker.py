@@ -130,7 +130,7 @@ class Analyser:
 
         cv2.setNumThreads(1)
         self._channel = channel
-        self._looker = Looker(FaceEngine(load_pack(setup.pack)), setup.budget, mirrored=setup.mirrored)
+        self._looker = Looker(FaceEngine(load_pack(Path(setup.pack))), setup.budget, mirrored=setup.mirrored)
 
     def serve(self) -> None:
         """Answer every picture with an analysis, until the parent closes the socket."""

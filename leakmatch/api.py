@@ -41,7 +41,7 @@ def scan(
 ) -> Case:
     """Check ``sources`` against ``gallery``; returns the finished case, open for reading. See ``leakmatch scan``."""
     _scan(_paths(sources), Path(gallery), Path(case), load(settings), progress)
-    return Case.open(case)
+    return Case.open(Path(case))
 
 
 def search(photos: PathLike | Iterable[PathLike], gallery: PathLike, **settings: Any) -> SearchResult:

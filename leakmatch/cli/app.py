@@ -82,6 +82,8 @@ def run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         result = app(args=arguments, prog_name="leakmatch", standalone_mode=False)
+        if result == errors.INTERRUPTED:
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else errors.OK
     except LeakMatchError as error:
         code = error.exit_code
@@ -90,7 +92,7 @@ def run(arguments: list[str]) -> int:
         _say(str(error))
         return code
     except typer.TyperException as error:
-        error.show()
+        _show_usage(error)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         _say("interrupted. What was recorded is safe; run the same command again to go on.")
@@ -105,6 +107,15 @@ def run(arguments: list[str]) -> int:
         return mapped.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence and a log file, never a bare traceback
         return _defect(error)
+
+
+def _show_usage(error: typer.TyperException) -> None:
+    """The command line was wrong: typer's own message with the usage line, or the help where nothing was given."""
+    show = getattr(error, "show", None)
+    if callable(show):
+        show()
+    else:
+        _say(str(error))
 
 
 def _interrupt(*_: Any) -> None:

@@ -34,7 +34,8 @@ def demo(
     scans the archive and writes the report. Run it again to see that nothing is done twice.
     """
     from leakmatch.assets import fetch_all, load_assets, place
-    from leakmatch.case.report import write_report
+    from leakmatch.case.export import replacing
+    from leakmatch.case.report import report as compose
     from leakmatch.case.store import Case
     from leakmatch.cli.demo_archive import EXPECTED, build_archive, build_people
     from leakmatch.cli.progress import shown
@@ -69,7 +70,9 @@ def demo(
     with Case.open(case) as finished:
         _print_candidates(finished, EXPECTED)
         _step(f"leakmatch report {case} -o {page}")
-        write_report(finished, page)
+        page_text = compose(finished)
+        with replacing(page) as stream:
+            stream.write(page_text.encode("utf-8", "backslashreplace"))
     _say(f"Open it in a browser: {page}")
 
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import leakmatch
 from leakmatch import errors
 from leakmatch.errors import LeakMatchError
 from leakmatch.pipeline.channel import Channel, ChannelClosed, Message, ProtocolError
@@ -431,5 +430,5 @@ def _scrubbed_environment() -> dict[str, str]:
     """What a worker gets to see: no key, no passphrase, no proxy; every library held to one thread."""
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "SYSTEMROOT") if name in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
-    package = str(Path(leakmatch.__file__).resolve().parent.parent)
+    package = str(Path(__file__).resolve().parents[2])
     return {**keep, **threads, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -10,7 +10,9 @@ import typer
 from leakmatch.cli import options
 from leakmatch.locator import printable
 
-app = typer.Typer(help="Look after a gallery: what is in it, who is in it, remove a person, check it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look after a gallery: what is in it, who is in it, remove a person, check it.", no_args_is_help=True
+)
 
 SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject id.")]
 
@@ -41,7 +43,9 @@ def list_subjects(gallery: options.GalleryArgument, as_json: options.JsonOption 
 
 def _subject_line(subject: dict[str, Any]) -> str:
     name = f"  {printable(subject['name'])}" if subject["name"] else ""
-    return f"{subject['enrolled']:>5} enrolled {subject['refused']:>5} refused  {printable(subject['subject_id'])}{name}"
+    return (
+        f"{subject['enrolled']:>5} enrolled {subject['refused']:>5} refused  {printable(subject['subject_id'])}{name}"
+    )
 
 
 @app.command()

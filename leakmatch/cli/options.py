@@ -50,9 +50,7 @@ def log_more(value: bool) -> None:
         logging.getLogger("leakmatch").setLevel(logging.INFO)
 
 
-VerboseOption = Annotated[
-    bool, typer.Option("-v", "--verbose", callback=log_more, help="Say more on standard error.")
-]
+VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", callback=log_more, help="Say more on standard error.")]
 
 
 def settings(**given: Any) -> Settings:

@@ -20,6 +20,7 @@ from leakmatch.faces.quality import enrolment_defects
 from leakmatch.gallery.enrolment import describe_choice, subject_face
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
 from leakmatch.locator import FILE, Locator
+from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.scan import Progress, no_progress
 from leakmatch.pipeline.start import Inventory, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask
@@ -57,8 +58,8 @@ def enroll(
     if gallery.exists():
         with Gallery.open(gallery) as existing:
             existing.require_model(pack.model_id)
-    with closing(start(pack, settings, mirrored=True)) as executor:
-        sink = _Sink(gallery, pack, plan, progress)
+    with closing(start(pack, settings, mirrored=True)) as executor, deferred_interrupt() as check:
+        sink = _Sink(gallery, pack, plan, progress, check)
         try:
             executor.run(plan.tasks(), sink)
         finally:
@@ -148,12 +149,15 @@ def _read_csv(table: Path) -> list[_CsvRow]:
 class _Sink:
     """Judges photos in the order they were found, so that enrolment ids do not depend on which worker was faster."""
 
-    def __init__(self, path: Path, pack: Pack, plan: _Plan, progress: Progress) -> None:
+    def __init__(
+        self, path: Path, pack: Pack, plan: _Plan, progress: Progress, check_interrupt: Callable[[], None]
+    ) -> None:
         self.report = EnrolmentReport()
         self._path = path
         self._pack = pack
         self._plan = plan
         self._progress = progress
+        self._check_interrupt = check_interrupt
         self._gallery = Gallery.open(path, writable=True) if path.exists() else None
         self._order: deque[tuple[int, int]] = deque()
         self._results: dict[tuple[int, int], Callable[[], None]] = {}
@@ -232,7 +236,8 @@ class _Sink:
         self._read += task.size
 
     def tick(self) -> None:
-        """Commit if enough has come together."""
+        """Commit if enough has come together; end here if the user wants to stop."""
+        self._check_interrupt()
         if len(self._enrolments) + len(self._refused) >= COMMIT_PHOTOS:
             self._flush()
         self._progress(

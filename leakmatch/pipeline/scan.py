@@ -8,7 +8,7 @@ import platform
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from leakmatch.errors import IntegrityError, UsageError, os_error
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.gallery.store import Gallery
 from leakmatch.matching.calibration import Calibration
+from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
@@ -68,13 +69,10 @@ def scan(
         if ledger.finished is not None:
             return
         matcher = Matcher(opened, calibration, settings, ledger.totals().searches)
-        sink = ScanSink(ledger, matcher, inventory, progress)
-        try:
+        with deferred_interrupt() as check:
+            sink = ScanSink(ledger, matcher, inventory, progress, check)
             executor.run(_tasks(ledger, inventory), sink)
-        except KeyboardInterrupt:
             sink.flush()
-            raise
-        sink.flush()
         if settings.threshold is None:
             ledger.prune(STORED_BAND * settings.expected_false)
         ledger.finish(_summary(ledger, matcher, calibration, settings))
@@ -93,10 +91,19 @@ def pack_calibration(pack: Pack, settings: Settings) -> Calibration | None:
 class ScanSink:
     """Turns what workers find into rows of the case, one transaction at a time."""
 
-    def __init__(self, case: Case, matcher: Matcher, inventory: Inventory, progress: Progress) -> None:
+    def __init__(
+        self,
+        case: Case,
+        matcher: Matcher,
+        inventory: Inventory,
+        progress: Progress,
+        check_interrupt: Callable[[], None],
+    ) -> None:
         self._case = case
         self._matcher = matcher
+        self._files = inventory.files
         self._progress = progress
+        self._check_interrupt = check_interrupt
         self._batch = Batch()
         self._pending: list[tuple[FileTask, Entry, Sequence[ImageAnalysis]]] = []
         self._in_flight: dict[bytes, Key] = {}
@@ -152,11 +159,19 @@ class ScanSink:
         """Record that the file was read to its end."""
         self._reading.pop(task.file, None)
         self._read += task.size
+        if _changed(self._files[task.file]):
+            message = "the file was changed while it was read; what was recorded may be of either state"
+            self._batch.add_incident(task.file, Incident(task.root, "sources", "changed", message))
         sha256 = self._roots.pop(task.file, None) or self._case.root_sha256(task.file)
         self._batch.add_finished_file(task.file, sha256, entries)
 
     def tick(self) -> None:
-        """Commit if enough has come together."""
+        """Commit if enough has come together, or if the user wants to stop."""
+        try:
+            self._check_interrupt()
+        except KeyboardInterrupt:
+            self.flush()
+            raise
         waiting = len(self._batch) + len(self._pending)
         if waiting >= COMMIT_ITEMS or (waiting and time.monotonic() - self._committed > COMMIT_SECONDS):
             self.flush()
@@ -189,6 +204,14 @@ class ScanSink:
         self._committed = time.monotonic()
 
 
+def _changed(file: SourceFile) -> bool:
+    try:
+        now = file.path.stat()
+    except OSError:
+        return True
+    return (now.st_size, now.st_mtime_ns) != (file.size, file.mtime_ns)
+
+
 def _tasks(case: Case, inventory: Inventory) -> Iterator[FileTask]:
     done = case.finished_files()
     for number, file in enumerate(inventory.files):
@@ -211,7 +234,7 @@ def _case(
     gallery.require_model(pack.model_id)
     run = _run_record(sources, gallery, pack, calibration, settings)
     rows = [
-        SourceRow(number, file.locator.chain().__next__().ordinal, file.locator, file.size, file.mtime_ns)
+        SourceRow(number, next(file.locator.chain()).ordinal, file.locator, file.size, file.mtime_ns)
         for number, file in enumerate(inventory.files)
     ]
     if not path.exists():
@@ -260,7 +283,7 @@ def machine(settings: Settings) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "python": sys.version.split()[0],
-        "cores": settings.worker_count if not settings.workers else os.cpu_count(),
+        "cores": os.cpu_count(),
         "workers": settings.worker_count,
         "versions": {name: metadata.version(name) for name in packages},
     }

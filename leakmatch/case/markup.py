@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Iterable
 
 from leakmatch.locator import printable
 
 # What is shown of a name; names in archives may be megabytes long.
-_HEAD, _TAIL = 160, 60
+_HEAD, _TAIL = 280, 100
 
 
 class Html(str):
@@ -80,16 +79,17 @@ def plural(value: int, one: str, many: str | None = None) -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
-def figure(value: float | None) -> Number:
-    """A figure to 3 significant digits, as 2.1 × 10⁻⁷ where it is very small or large; ``unknown`` for ``None``."""
+def figure(value: float | None, digits: int = 3) -> Number:
+    """A figure to so many digits, as 2.14 × 10⁻⁷ where it is very small or large; ``unknown`` for ``None``."""
     if value is None:
         return Number("unknown")
     if value == 0:
         return Number("0")
     if 0.001 <= abs(value) < 1_000_000:
-        return Number(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
-    exponent = math.floor(math.log10(abs(value)))
-    return Number(f"{value / 10.0**exponent:.2g}\u00a0×\u00a010<sup>{str(exponent).replace('-', '−')}</sup>")
+        return Number(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}")
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    power = str(int(exponent)).replace("-", "−")
+    return Number(f"{float(mantissa):g}\u00a0×\u00a010<sup>{power}</sup>")
 
 
 def size(value: int) -> Number:

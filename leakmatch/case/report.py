@@ -193,50 +193,29 @@ def _example(facts: _Facts) -> Html:
     told = [
         (number, finding)
         for number, finding in enumerate(facts.summary.strongest, start=1)
-        if finding.candidate.evidence is Evidence.SAME_FACE and finding.candidate.chance
+        if finding.candidate.evidence is Evidence.SAME_FACE and finding.candidate.chance and finding.candidate.score
     ]
     if not told:
         return Html("")
     # The weakest match is the one whose figure matters most.
     number, finding = max((t for t in told if t[1].decision is Decision.MATCH), default=told[0], key=lambda t: t[0])
-    candidate = finding.candidate
-    chance = candidate.chance or 0.0
-    expected = judge.expected_false(candidate)
-    return tag(
-        "div",
-        tag("p", tag("strong", "Worked through, with a candidate of this case.")),
-        tag(
-            "p",
-            f"Candidate no. {number:,} ",
-            "(",
-            candidate.subject_id,
-            ") has the score ",
-            f"{candidate.score:.4f}",
-            ".",
-        ),
-        tag(
-            "p",
-            "According to the calibration of the model",
-            _calibrated(facts.part("pack")),
-            ", a comparison of two different people gives that score or a higher one with a probability of ",
-            figure(chance),
-            " (1 in ",
-            figure(1 / chance),
-            ").",
-        ),
-        tag("p", "This scan made ", _comparisons(totals.searches, "face", totals.gallery_templates, "template"), "."),
-        tag(
-            "p",
-            "Expected by chance: ",
-            figure(float(totals.face_pairs)),
-            " × ",
-            figure(chance),
-            " = ",
-            tag("strong", figure(expected)),
-            f". So it is decided {finding.decision}.",
-        ),
-        class_="example",
+    candidate, chance = finding.candidate, finding.candidate.chance or 0.0
+    decided = (
+        f"So it is decided {finding.decision}." if judge.threshold is None else "It was decided by its score alone."
     )
+    product = join([count(totals.face_pairs), " × ", figure(chance, 5), " = "])
+    lines = (
+        (tag("strong", "Worked through, with a candidate of this case."),),
+        (f"Candidate no. {number:,} (", candidate.subject_id, f") has the score {candidate.score:.4f}."),
+        (
+            f"According to the calibration of the model{_calibrated(facts.part('pack'))}, a comparison of two "
+            "different people gives that score or a higher one with a probability of ",
+            join([figure(chance, 5), " (1 in ", figure(1 / chance), ")."]),
+        ),
+        (f"This scan made {_comparisons(totals.searches, 'face', totals.gallery_templates, 'template')}.",),
+        ("Expected by chance: ", product, tag("strong", figure(judge.expected_false(candidate), 5)), f". {decided}"),
+    )
+    return tag("div", *(tag("p", *line) for line in lines), class_="example")
 
 
 def _calibrated(pack: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
@@ -169,21 +170,19 @@ def covered(case: Case, found: Coverage) -> Html:
 def incidents(case: Case) -> Html:
     """The first incidents, and how many there are of each kind."""
     at = _naming(case)
-    kinds = list(case.select("SELECT code, stage, count(*) FROM incidents GROUP BY code, stage ORDER BY 3 DESC, 1, 2"))
+    kinds = Counter(case.select("SELECT code, stage FROM incidents"))
     if not kinds:
         return tag("p", "None.")
+    ranked = sorted(kinds.items(), key=lambda entry: (-entry[1], entry[0]))
     first = (
         (at(str(row["source"]), str(row["path"])), row["code"], row["stage"], row["message"])
         for row in islice(rows(case, "incidents"), INCIDENTS)
     )
-    total = sum(number for *_, number in kinds)
     return join(
         [
-            table(
-                "By kind.", ("Code", "Stage", _head("Number")), ((code, stage, count(n)) for code, stage, n in kinds)
-            ),
+            table("By kind.", ("Code", "Stage", _head("Number")), ((*kind, count(number)) for kind, number in ranked)),
             table("One by one.", ("Item", "Code", "Stage", "Message"), first),
-            left_out(total - INCIDENTS, "incidents", "incidents"),
+            left_out(kinds.total() - INCIDENTS, "incidents", "incidents"),
         ]
     )
 

@@ -274,12 +274,10 @@ class Case:
 
     def outcomes(self) -> dict[Outcome, int]:
         """How many items ended in each outcome (frames of animations not counted)."""
-        return {
-            Outcome(outcome): count
-            for outcome, count in self._database.select(
-                "SELECT outcome, count(*) FROM items WHERE frame = 0 GROUP BY outcome ORDER BY outcome"
-            )
-        }
+        counts = next(  # sums, not groups: SQLite would sort the whole ledger in memory
+            self._database.select(f"SELECT {_SUMS} FROM items WHERE frame = 0")
+        )
+        return {outcome: count for outcome, count in zip(Outcome, counts, strict=True) if count}
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Everything read within is of one state of the case, also while a scan goes on (which waits meanwhile)."""
@@ -317,6 +315,7 @@ class Case:
 
 _NO_PRIMARY: Final = (None, None)
 _LARGEST: Final = (1 << 63) - 1
+_SUMS: Final = ", ".join(f"coalesce(sum(outcome = '{outcome}'), 0)" for outcome in Outcome)
 
 
 class Batch:

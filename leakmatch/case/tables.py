@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from leakmatch.case.columns import COLUMNS, Record
@@ -206,6 +207,7 @@ def places(case: Case) -> Callable[..., tuple[str, str, str]]:
     """A function that gives source, path and locator of (source index, locator as stored, frame within it)."""
     sources = [printable(str(source)) for source in case.run.get("sources", ())]
 
+    @lru_cache(maxsize=64)  # rows of one item follow each other
     def place(source: int, stored: str, frame: int = 0) -> tuple[str, str, str]:
         try:
             locator = Locator.from_json(stored)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leakmatch.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from leakmatch.records import Outcome
 
 
 def verify(
@@ -46,6 +51,6 @@ def verify(
         raise typer.Exit(errors.INCOMPLETE)
 
 
-def _words(missed: dict[object, int] | dict[str, int]) -> str:
+def _words(missed: Mapping[Outcome, int]) -> str:
     parts = ", ".join(f"{count:,} {outcome}" for outcome, count in missed.items())
     return f"NOT COMPLETE: {sum(missed.values()):,} items could not be looked at in full ({parts})"

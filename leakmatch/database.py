@@ -197,7 +197,9 @@ class Database:
     def select(self, query: str, values: Row = ()) -> Iterator[Row]:
         """The rows of a query, streamed."""
         with storage(self.path):
-            yield from self._connection.execute(query, values)
+            # No "yield from": a reader who stops early would close the cursor, perhaps after the connection.
+            for row in self._connection.execute(query, values):  # noqa: UP028
+                yield row
 
     def one(self, query: str, values: Row = ()) -> Any:
         """The single value of a query, or ``None`` where there is no row."""

@@ -114,7 +114,7 @@ def _about(facts: _Facts) -> Html:
     sources = [safe(name) for name in facts.run.get("sources", ())]
     shown = join(sources[:6], ", ") + (f" and {len(sources) - 6:,} more" if len(sources) > 6 else "")
     ended = (facts.finished or {}).get("finished")
-    when = f"{_time(facts.run.get('started'))} to {_time(ended) if facts.finished else 'not finished'}"
+    when = f"from {_time(facts.run.get('started'))}{f' to {_time(ended)}' if facts.finished else '; not finished'}"
     return Html(f"Sources: {shown}. Scanned {safe(when)}. Case {safe(facts.run.get('case_id', 'without an id'))}.")
 
 

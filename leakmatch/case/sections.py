@@ -114,7 +114,7 @@ def _candidate(
         where.append(tag("span", words, class_="more"))
     person = [tag("span", candidate.subject_id, class_="subject"), tag("span", f"rank {candidate.rank}", class_="more")]
     evidence = [_evidence(candidate.evidence)]
-    if candidate.hash_distance is not None:
+    if candidate.hash_distance is not None and candidate.evidence is not Evidence.SAME_FILE:
         evidence.append(tag("span", f"distance {plural(candidate.hash_distance, 'bit')}", class_="more"))
     return (
         count(number),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +55,10 @@ def export(
             _warn(f"{case}: this scan has not finished; these are the rows so far, and their figures will change.")
         if every and not Judge.of(opened, expected_false).weak_is_whole:
             _warn(f"{case}: weak candidates are stored for the case's own X only; with this one some are missing.")
-        write(found, COLUMNS[what], format, sys.stdout.buffer if output is None else output)
+        try:
+            write(found, COLUMNS[what], format, sys.stdout.buffer if output is None else output)
+        except BrokenPipeError:  # the reader has what it wanted (| head); nothing is left to say, not even at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn(sentence: str) -> None:

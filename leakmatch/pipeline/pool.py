@@ -32,6 +32,7 @@ from leakmatch.records import Entry, Incident, ItemKind, Outcome
 AHEAD: Final = 2  # pictures an analyser holds: one it looks at, one that is ready when it is done
 FILES_AHEAD: Final = 64
 START_SECONDS: Final = 120.0
+START_TRIES: Final = 5
 READER_SECONDS: Final = 600.0  # without a sign of life, while it is not waiting for analysers
 TICK: Final = 0.2
 
@@ -78,6 +79,7 @@ class Pool:
         self._sink: Sink | None = None
         self._released = [0, 0]
         self._heard = time.monotonic()
+        self._failed_starts = 0  # in a row
         try:
             for role in (READER, *[ANALYSER] * analysers):
                 self._spawn(role)
@@ -137,6 +139,7 @@ class Pool:
     def _take(self, worker: Worker, message: Message) -> None:
         if message.kind == "ready":
             worker.ready = True
+            self._failed_starts = 0
             worker.since = self._heard = time.monotonic()
         elif message.kind == "failed":
             raise _start_error(message) if not worker.ready else ChannelClosed(str(message.fields.get("message")))
@@ -291,7 +294,9 @@ class Pool:
             return
         self._kill(worker)
         if not worker.ready:
-            raise LeakMatchError(f"A worker process could not be started ({reason}).")
+            self._failed_starts += 1
+            if self._failed_starts >= START_TRIES:
+                raise LeakMatchError(f"Worker processes cannot be started ({reason}).")
         _log.info("a worker (%s) is replaced: %s", worker.role, reason)
         self._spawn(worker.role)
         if worker.role == READER:

@@ -2,12 +2,14 @@
 
 A detector knows faces from about 16 to 350 pixels of its input. Small faces in a large photo need a large input, and
 a face that fills the picture a small one. So a picture is looked at on the pack's *rungs*: at its own size, or the
-top rung's if it is larger, and again on each lower rung that is clearly smaller. docs/detection.md has the figures.
+top rung's if it is larger, and again on each lower rung that is clearly smaller. What several rungs say about one
+face is averaged, which also steadies the landmarks. docs/detection.md has the figures.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +23,9 @@ _MULTIPLE: Final = 32  # the largest stride: inputs are padded to a multiple of 
 _LONGEST: Final = 8192  # pixels of an input's longer side: a strip of a picture stays a small input
 _MOST_CANDIDATES: Final = 5000  # per input, as OpenCV: bounds the work that a hostile picture can ask for
 _CLEARLY_SMALLER: Final = 1.5  # a rung this much below the last one is worth a pass
-_ENLARGED: Final = 2.0  # tiny pictures are enlarged towards the lowest rung, at most by this
+_ENLARGED: Final = 1.5  # small pictures are enlarged towards the second rung, at most by this
+_SAME_FACE: Final = 0.6  # overlap from which two rungs speak of one face, and not of neighbours
+_FITTING: Final = 110.0  # pixels of the input: the face size at which landmarks are steadiest
 
 
 def open_detector(pack: Pack) -> Detector:
@@ -29,7 +33,7 @@ def open_detector(pack: Pack) -> Detector:
     from leakmatch.faces.scrfd import Scrfd
     from leakmatch.faces.yunet import YuNet
 
-    kinds = {"yunet": YuNet, "scrfd": Scrfd}
+    kinds: dict[str, type[YuNet] | type[Scrfd]] = {"yunet": YuNet, "scrfd": Scrfd}
     return kinds[pack.detector.kind](pack.detector, verified(pack, pack.detector.file))
 
 
@@ -41,7 +45,7 @@ def scales(height: int, width: int, rungs: tuple[int, ...]) -> list[float]:
     if height < 1 or width < 1:
         return []
     size = float(np.sqrt(height * width))
-    used = [min(rungs[0], max(size, min(rungs[-1], _ENLARGED * size)))]
+    used = [min(rungs[0], max(size, min(rungs[:2][-1], _ENLARGED * size)))]
     for rung in rungs[1:]:
         if rung * _CLEARLY_SMALLER <= used[-1]:
             used.append(rung)
@@ -55,11 +59,11 @@ def detect(detector: Detector, bgr: ByteArray) -> FaceBatch:
     Coordinates are pixels of ``bgr``. Boxes are clipped to the picture, and a box that lies outside is dropped;
     landmarks are not clipped, for alignment needs their true places. An empty picture gives an empty batch.
     """
-    found = [_at(detector, bgr, scale) for scale in scales(*bgr.shape[:2], detector.spec.rungs)]
-    if not found:
+    looks = list(_looks(bgr, detector.spec.rungs))
+    if not looks:
         return _batch(_none())
-    merged = Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-    return _batch(_clipped(_chosen(merged, nms(merged.boxes, merged.scores, detector.spec.nms_iou)), bgr))
+    found = [_found(detector, look) for look in looks]
+    return _batch(_clipped(_merged(found, [look.ratio for look in looks], detector.spec.nms_iou), bgr))
 
 
 def detect_at(detector: Detector, bgr: ByteArray, scale: float = 1.0) -> FaceBatch:
@@ -67,33 +71,74 @@ def detect_at(detector: Detector, bgr: ByteArray, scale: float = 1.0) -> FaceBat
 
     At scale 1 this is what ``cv2.FaceDetectorYN`` finds with the same thresholds.
     """
-    return _batch(_at(detector, bgr, scale))
+    return _batch(_found(detector, _look(bgr, bgr, scale)) if bgr.size else _none())
 
 
-def _at(detector: Detector, bgr: ByteArray, scale: float) -> Candidates:
+class _Look(NamedTuple):
+    """A picture made larger or smaller: ``pixels`` uint8[h,w,3] and (w, h) relative to the original."""
+
+    pixels: ByteArray
+    ratio: FloatArray
+
+
+def _looks(bgr: ByteArray, rungs: tuple[int, ...]) -> Iterator[_Look]:
+    """The picture at each of its scales. Each is made from the one before, as a large photo is slow to shrink."""
+    source = bgr
+    for scale in scales(bgr.shape[0], bgr.shape[1], rungs):
+        look = _look(bgr, source, scale)
+        source = look.pixels
+        yield look
+
+
+def _look(bgr: ByteArray, source: ByteArray, scale: float) -> _Look:
+    """``bgr`` at ``scale``, made from ``source``, the same picture at no smaller a scale."""
     height, width = bgr.shape[:2]
-    if height < 1 or width < 1:
-        return _none()
-    canvas, (across, down) = _canvas(bgr, scale)
-    found = detector.candidates(canvas)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if size != (source.shape[1], source.shape[0]):
+        how = cv2.INTER_AREA if size[0] < source.shape[1] else cv2.INTER_LINEAR
+        source = cv2.resize(source, size, interpolation=how)  # type: ignore[assignment]
+    return _Look(source, np.array([size[0] / width, size[1] / height], np.float32))
+
+
+def _found(detector: Detector, look: _Look) -> Candidates:
+    """The faces of one look, each once, in pixels of the original."""
+    found = detector.candidates(_padded(look.pixels))
     finite = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.landmarks).all(axis=(1, 2))
     found = _chosen(found, np.flatnonzero(finite))
     best = _chosen(found, nms(found.boxes, found.scores, detector.spec.nms_iou))
-    ratio = np.array([across, down], np.float32)
-    return Candidates(best.boxes / np.tile(ratio, 2), best.landmarks / ratio, best.scores)
+    return Candidates(best.boxes / np.concatenate([look.ratio, look.ratio]), best.landmarks / look.ratio, best.scores)
 
 
-def _canvas(bgr: ByteArray, scale: float) -> tuple[ByteArray, tuple[float, float]]:
-    """``bgr`` at ``scale``, padded with black below and on the right; and the true ratios of width and height."""
-    height, width = bgr.shape[:2]
-    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
-    if (new_width, new_height) != (width, height):
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        bgr = cv2.resize(bgr, (new_width, new_height), interpolation=how)  # type: ignore[assignment]
-    padded = [-(-side // _MULTIPLE) * _MULTIPLE for side in (new_height, new_width)]
-    canvas = np.zeros((*padded, 3), np.uint8)
-    canvas[:new_height, :new_width] = bgr
-    return canvas, (new_width / width, new_height / height)
+def _padded(pixels: ByteArray) -> ByteArray:
+    """``pixels`` with black below and on the right, as OpenCV pads."""
+    height, width = pixels.shape[:2]
+    canvas = np.zeros((*(-(-side // _MULTIPLE) * _MULTIPLE for side in (height, width)), 3), np.uint8)
+    canvas[:height, :width] = pixels
+    return canvas
+
+
+def _merged(found: list[Candidates], ratios: list[FloatArray], iou: float) -> Candidates:
+    """Each face once: :func:`nms` over all rungs, but what overlaps nearly in full is averaged and not dropped.
+
+    Weights fall off with the octaves between a face's size on the rung and the size at which landmarks are steady.
+    """
+    sizes = [np.sqrt(_areas(one.boxes) * ratio.prod()) for one, ratio in zip(found, ratios, strict=True)]
+    octaves = np.log2(np.concatenate(sizes).clip(1e-3) / _FITTING)
+    weights = np.exp(-(octaves**2) / 2).clip(1e-6)
+    every = Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    order = np.argsort(-every.scores, kind="stable")
+    boxes, landmarks, scores = [], [], []
+    while len(order):
+        best, order = order[0], order[1:]
+        overlap = overlaps(every.boxes[best], every.boxes[order])
+        same = np.append(order[overlap >= _SAME_FACE], best)
+        boxes.append(np.average(every.boxes[same], axis=0, weights=weights[same]))
+        landmarks.append(np.average(every.landmarks[same], axis=0, weights=weights[same]))
+        scores.append(every.scores[best])
+        order = order[overlap <= iou]
+    if not scores:
+        return _none()
+    return Candidates(*(np.array(part, np.float32) for part in (boxes, landmarks, scores)))
 
 
 def nms(boxes: FloatArray, scores: FloatArray, iou: float) -> LongArray:
@@ -112,10 +157,14 @@ def overlaps(box: FloatArray, others: FloatArray) -> FloatArray:
     """Intersection over union of ``box`` float32[4] with each of ``others`` float32[K,4]; 0 for empty boxes."""
     corner = np.maximum(box[:2], others[:, :2])
     inner = (np.minimum(box[2:], others[:, 2:]) - corner).clip(0).prod(axis=1)
-    area, areas = (box[2:] - box[:2]).clip(0).prod(), (others[:, 2:] - others[:, :2]).clip(0).prod(axis=1)
-    union = area + areas - inner
+    union = _areas(box[None]) + _areas(others) - inner
     result: FloatArray = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
     return result
+
+
+def _areas(boxes: FloatArray) -> FloatArray:
+    areas: FloatArray = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
+    return areas
 
 
 def _clipped(found: Candidates, bgr: ByteArray) -> Candidates:

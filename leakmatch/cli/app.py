@@ -41,15 +41,15 @@ app = typer.Typer(
     "10 there are matches (--fail-on-match); 130 interrupted; 1 a defect in LeakMatch.",
 )
 app.add_typer(models_cmd.app, name="models")
-app.command("enroll")(enroll_cmd.enroll)
-app.add_typer(gallery_cmd.app, name="gallery")
-app.command("search")(search_cmd.search)
-app.command("scan")(scan_cmd.scan)
-app.command("export")(export_cmd.export)
-app.command("report")(report_cmd.report)
-app.command("verify")(verify_cmd.verify)
+app.command("enroll", short_help="Make or extend a gallery from photos of the people to protect.")(enroll_cmd.enroll)
+app.add_typer(gallery_cmd.app, name="gallery", short_help="Look after a gallery.")
+app.command("search", short_help="Who is in these photos? A quick look, without a case.")(search_cmd.search)
+app.command("scan", short_help="Check a seized set against a gallery, and write a case.")(scan_cmd.scan)
+app.command("export", short_help="Write a table of a case as JSONL, CSV or Parquet.")(export_cmd.export)
+app.command("report", short_help="Write a case as one HTML file.")(report_cmd.report)
+app.command("verify", short_help="Check that a case is sound and its ledger adds up.")(verify_cmd.verify)
 app.add_typer(evaluate_cmd.app, name="evaluate")
-app.command("demo")(demo_cmd.demo)
+app.command("demo", short_help="The main job on a small sample, from nothing to a report.")(demo_cmd.demo)
 
 
 def _version(value: bool) -> None:

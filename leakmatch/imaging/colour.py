@@ -22,7 +22,8 @@ _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _KEYED_MODES = frozenset({"1", "L", "P", "RGB"})
 _BITS_PER_SAMPLE = 258
 _STRIP_PIXELS = 1 << 18
-_NOMINAL_RANGES = (1.0, 255.0, 65535.0)
+_SIXTEEN_BITS = 65535.0
+_NOMINAL_RANGES = (1.0, 255.0, _SIXTEEN_BITS)
 
 
 def to_bgr(image: Image.Image) -> ByteArray:
@@ -80,6 +81,8 @@ def _from_numbers(values: Array) -> ByteArray:
     numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(numbers.min()), float(numbers.max())
     nominal = next((top for top in _NOMINAL_RANGES if low >= 0 and top / 16 < high <= top), None)
+    if nominal == _SIXTEEN_BITS:
+        return (numbers / 256).astype(np.uint8)  # as everywhere: the high byte
     if nominal is not None:
         low, high = 0.0, nominal
     if high <= low:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from PIL import ExifTags, Image, ImageFile
@@ -14,6 +15,7 @@ from leakmatch.imaging import frames, heif
 from leakmatch.imaging.colour import to_bgr
 from leakmatch.imaging.guard import pillow
 from leakmatch.imaging.sniff import DECODABLE, HEAD_BYTES, image_format
+from leakmatch.imaging.webp import load_truncated
 from leakmatch.records import Budget, DecodedImage, Outcome
 
 #: Names the canonical decode: this module, orientation and :mod:`leakmatch.imaging.colour`. It is part of every hash
@@ -42,7 +44,8 @@ def decode(payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
     Data that ends early: the first picture is given with ``complete`` false and only its own pixels, the missing
     part in one flat colour, and is the only one; where no pixel could be recovered it is ``unreadable``. A later
     frame that cannot be read, or would take all frames past ``budget.pixels`` together, ends the iteration, and the
-    last picture given has ``complete`` false and says in ``detail`` which frame that was.
+    last picture given has ``complete`` false and says in ``detail`` which frame that was. So it does where the file
+    lacks its end, or a PNG fails a checksum. Damage within a JPEG or WebP of full length leaves no trace to go by.
 
     ``detail`` of the first picture says if not every frame is looked at. Time is not limited here: a worker that
     takes longer than ``budget.seconds`` is replaced.
@@ -96,27 +99,23 @@ def _picture(image: ImageFile.ImageFile, number: int, budget: Budget) -> Decoded
 def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str) -> DecodedImage:
     """What can be had of a first picture that could not be read as a whole, for the reason given."""
     try:
-        image = _open(payload, name, budget, salvage=True)
         with pillow(budget, salvage=True):
-            _check_size(image, budget)
-            _load_what_is_there(image)
+            load = partial(_load_what_is_there, name=name, budget=budget)
+            image = load_truncated(payload, load) if name == "WEBP" else load(payload)
             picture = _canonical(image, 0)
     except ItemError as error:
         if error.outcome != Outcome.UNREADABLE:
             raise
+        code = error.code if error.code == "truncated" else code
         raise ItemError(Outcome.UNREADABLE, code, message) from error
-    if _flat(picture):
-        # Nothing but the colour of missing pixels (or a flat picture, of which nothing is lost).
+    if _nothing_recovered(picture):
         raise ItemError(Outcome.UNREADABLE, code, f"no pixels could be recovered: {message}")
-    return replace(picture, complete=False, detail=message)
+    return replace(picture, complete=False, detail=f"only a part could be read: {message}")
 
 
-def _flat(picture: DecodedImage) -> bool:
-    pixels, step = picture.bgr.reshape(-1, 3), 1 << 20
-    return all(bool((pixels[at : at + step] == pixels[0]).all()) for at in range(0, len(pixels), step))
-
-
-def _load_what_is_there(image: ImageFile.ImageFile) -> None:
+def _load_what_is_there(payload: bytes, name: str, budget: Budget) -> Image.Image:
+    image = _open(payload, name, budget, salvage=True)
+    _check_size(image, budget)
     try:
         image.load()
     except (OSError, ValueError, EOFError):
@@ -124,6 +123,25 @@ def _load_what_is_there(image: ImageFile.ImageFile) -> None:
         # hands out what is in memory, which it had cleared before.
         image.tile = []
         image.load()
+    return image
+
+
+def _nothing_recovered(picture: DecodedImage) -> bool:
+    """Whether all but a row, or a block of a JPEG, has the colour of the end that was never reached.
+
+    That is the last pixel, or the first of a format stored from the bottom. A flat picture counts as nothing, too.
+    """
+    pixels, step = picture.bgr.reshape(-1, 3), 1 << 20
+    least = max(picture.bgr.shape[1], 16 * 16)
+    for missing in (pixels[-1], pixels[0]):
+        unlike = 0
+        for at in range(0, len(pixels), step):
+            unlike += int((pixels[at : at + step] != missing).any(axis=1).sum())
+            if unlike > least:
+                break
+        if unlike <= least:
+            return True
+    return False
 
 
 def _frames(image: ImageFile.ImageFile, first: DecodedImage, payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
@@ -141,7 +159,7 @@ def _frames(image: ImageFile.ImageFile, first: DecodedImage, payload: bytes, bud
         yield held
         held = following
         left -= _pixels(following)
-    yield held if plan.ended else _ending(held, "the file stops before its end marker")
+    yield held if plan.sound else _ending(held, "the file is cut off or damaged")
 
 
 def _ending(picture: DecodedImage, reason: str) -> DecodedImage:
@@ -161,7 +179,7 @@ def _check_size(image: Image.Image, budget: Budget) -> None:
         raise ItemError(Outcome.OVER_BUDGET, "over-budget", message)
 
 
-def _canonical(image: ImageFile.ImageFile, number: int) -> DecodedImage:
+def _canonical(image: Image.Image, number: int) -> DecodedImage:
     turn = _UPRIGHT.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     return DecodedImage(to_bgr(upright), upright.size, frame=number)

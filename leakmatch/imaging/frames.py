@@ -7,6 +7,7 @@ them, and Pillow's own counting is slow on files that are made to be.
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from leakmatch.records import Budget
 
 # Bounds on the counting itself, far beyond any real file: about a second of work each.
 _GIF_BLOCKS = 4_000_000
+_PNG_CHUNKS = 1_000_000
 _TIFF_PAGES = 1024
 _TIFF_TAGS = 1024
 
@@ -24,17 +26,20 @@ _TIFF_TAGS = 1024
 _SEQUENTIAL = frozenset({"GIF", "PNG", "WEBP", "AVIF", "FLI"})
 _PAGED = frozenset({"TIFF", "DCX"})
 
+# Formats for which Pillow's frame count is cheap: read from a header or a table, or counted by the decoder itself.
+_COUNT_IS_CHEAP = frozenset({"PNG", "WEBP", "AVIF", "FLI", "DCX", "HEIF"})
+
 
 @dataclass(frozen=True, slots=True)
 class FramePlan:
     """``numbers``: frames to look at, from 0, ascending. ``count``: frames in the file.
 
-    ``ended`` is false where the file stops before the end that its format prescribes.
+    ``sound`` is false where the file stops before the end that its format prescribes, or fails its own checksums.
     """
 
     numbers: tuple[int, ...]
     count: int
-    ended: bool = True
+    sound: bool = True
 
     @property
     def note(self) -> str:
@@ -48,13 +53,13 @@ def plan(image: ImageFile.ImageFile, payload: bytes, budget: Budget) -> FramePla
     A frame of an animation needs all before it to be decoded. So the spread ends where those would pass
     ``budget.pixels`` together.
     """
-    count, ended = _count(image, payload)
+    count, sound = _count(image, payload)
     if image.format not in _SEQUENTIAL | _PAGED:
         return FramePlan((0,), count)
     reach = count
     if image.format in _SEQUENTIAL:
         reach = min(count, max(1, budget.pixels // (image.width * image.height)))
-    return FramePlan(spread(reach, budget.frames), count, ended)
+    return FramePlan(spread(reach, budget.frames), count, sound)
 
 
 def spread(count: int, wanted: int) -> tuple[int, ...]:
@@ -64,18 +69,16 @@ def spread(count: int, wanted: int) -> tuple[int, ...]:
 
 
 def _count(image: ImageFile.ImageFile, payload: bytes) -> tuple[int, bool]:
+    claimed = int(getattr(image, "n_frames", 1)) if image.format in _COUNT_IS_CHEAP else 1
+    count, sound = claimed, True
     if image.format == "GIF":
-        count, ended = gif_frames(payload)
+        count, sound = gif_frames(payload)
     elif image.format == "TIFF":
-        count, ended = tiff_pages(payload)
+        count, sound = tiff_pages(payload)
     elif image.format == "PNG":
         # What the header claims, but no more than there are frame headers and a default picture.
-        count, ended = min(int(getattr(image, "n_frames", 1)), 1 + payload.count(b"fcTL")), True
-    elif image.format in _SEQUENTIAL | _PAGED | {"HEIF"}:
-        count, ended = int(getattr(image, "n_frames", 1)), True
-    else:
-        count, ended = 1, True
-    return max(1, count), ended
+        count, sound = min(claimed, 1 + payload.count(b"fcTL")), png_sound(payload)
+    return max(1, count), sound
 
 
 def gif_frames(data: bytes) -> tuple[int, bool]:
@@ -104,6 +107,19 @@ def gif_frames(data: bytes) -> tuple[int, bool]:
 def _colour_table(flags: bytes) -> int:
     """Bytes of the colour table that a GIF's flag byte announces."""
     return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
+
+
+def png_sound(data: bytes) -> bool:
+    """Whether a PNG has all its chunks, and each passes its checksum (Pillow does not look at those of the pixels)."""
+    view, position = memoryview(data), 8
+    for _ in range(_PNG_CHUNKS):
+        end = position + 12 + int.from_bytes(view[position : position + 4], "big")
+        if end > len(data) or zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            return False
+        if data[position + 4 : position + 8] == b"IEND":
+            return True
+        position = end
+    return False
 
 
 def tiff_pages(data: bytes) -> tuple[int, bool]:

@@ -182,7 +182,7 @@ def _tga(head: bytes) -> bool:
         return has_map == 1 and depth == 8 and 0 < map_length <= 256 and map_depth in (15, 16, 24, 32)
     if has_map or map_start or map_length or map_depth:
         return False
-    return (kind in (2, 10) and depth in (15, 16, 24, 32)) or (kind in (3, 11) and depth in (8, 16))
+    return (kind in (2, 10) and depth in (15, 16, 24, 32)) or (kind in (3, 11) and depth in (1, 8, 16))
 
 
 def _xbm(head: bytes) -> bool:

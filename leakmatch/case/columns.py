@@ -82,6 +82,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         "files": Kind.NESTED,
         "gallery": Kind.NESTED,
         "pack": Kind.NESTED,
+        "calibration": Kind.NESTED,
         "settings": Kind.NESTED,
         "machine": Kind.NESTED,
         "summary": Kind.NESTED,

@@ -102,7 +102,7 @@ def _containers(case: Case, sources: dict[int, Share]) -> Iterator[Share]:
         if not around:
             continue
         if not stack or stack[-1].prefix != around:
-            name, path, _ = place(source, around + "]")
+            name, path, _ = place(around + "]")
             stack.append(Share(name, path, around))
         stack[-1].outcomes[outcome] += 1
     yield from reversed(stack)
@@ -116,10 +116,10 @@ def unread_items(case: Case, limit: int) -> Iterator[tuple[str, str, Outcome, st
     """Source, path, outcome and detail of the first items that could not be looked at in full."""
     place = places(case)
     marks = ",".join("?" * len(LOOKED_AT))
-    for source, locator, outcome, detail in case.select(
-        f"""SELECT s.source, i.locator, i.outcome, i.detail FROM items i CROSS JOIN files s ON s.file = i.file
-            WHERE i.frame = 0 AND i.outcome NOT IN ({marks}) ORDER BY i.file, i.position LIMIT ?""",
+    for locator, outcome, detail in case.select(
+        f"""SELECT locator, outcome, detail FROM items WHERE frame = 0 AND outcome NOT IN ({marks})
+            ORDER BY file, position LIMIT ?""",
         (*map(str, LOOKED_AT), limit),
     ):
-        name, path, _ = place(source, locator)
+        name, path, _ = place(locator)
         yield name, path, Outcome(outcome), detail

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import Any, Final
 
 from leakmatch.case.coverage import Coverage, coverage
 from leakmatch.case.decisions import Judge
@@ -33,7 +33,11 @@ from leakmatch.case.sections import (
 )
 from leakmatch.case.store import Case
 from leakmatch.case.summary import Summary, summarise
+from leakmatch.case.tables import calibration
 from leakmatch.records import REVIEW_BAND, STORED_BAND, Decision, Evidence
+
+# Parts of how the scan ended that the record shows in words of its own.
+_SHOWN: Final = {"finished", "searches", "pictures", "face_pairs", "picture_pairs", "threshold"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +99,8 @@ def _page(facts: _Facts) -> str:
         "picture_words": safe(_comparisons(totals.pictures, "picture", totals.gallery_pictures, "enrolled photo")),
         "face_words": safe(_comparisons(totals.searches, "face", totals.gallery_templates, "template")),
         "example": _example(facts),
-        "decisions": _decisions(facts.judge),
-        "models": _models(facts.part("pack")),
+        "decisions": _decisions(facts),
+        "models": _models(facts),
         "record": _record(facts),
         "sources": sources(facts.case),
         "settings": facts_table(flat(facts.part("settings"))),
@@ -208,7 +212,7 @@ def _example(facts: _Facts) -> Html:
         (tag("strong", "Worked through, with a candidate of this case."),),
         (f"Candidate no. {number:,} (", candidate.subject_id, f") has the score {candidate.score:.4f}."),
         (
-            f"According to the calibration of the model{_calibrated(facts.part('pack'))}, a comparison of two "
+            f"According to the calibration of the model{_calibrated(facts.run)}, a comparison of two "
             "different people gives that score or a higher one with a probability of ",
             join([figure(chance, 5), " (1 in ", figure(1 / chance), ")."]),
         ),
@@ -218,9 +222,9 @@ def _example(facts: _Facts) -> Html:
     return tag("div", *(tag("p", *line) for line in lines), class_="example")
 
 
-def _calibrated(pack: Mapping[str, Any]) -> str:
-    told = pack.get("calibration")
-    if not isinstance(told, Mapping):
+def _calibrated(run: Mapping[str, Any]) -> str:
+    told = calibration(run)
+    if told is None:
         return ""
     numbers = [f"{_whole(told[key])} {key}" for key in ("people", "photos") if told.get(key) is not None]
     pairs = [f"{_whole(told['pairs'])} pairs of different people"] if told.get("pairs") is not None else []
@@ -228,8 +232,9 @@ def _calibrated(pack: Mapping[str, Any]) -> str:
     return f" on {told.get('dataset', 'other photos')}" + (f" ({words})" if words else "")
 
 
-def _decisions(judge: Judge) -> Html:
-    x = judge.accepted
+def _decisions(facts: _Facts) -> Html:
+    judge = facts.judge
+    x, begins = judge.accepted, (facts.finished or {}).get("threshold")
     lines: list[tuple[object, object]] = [
         (chip(Decision.MATCH), join(["expected by chance: up to ", figure(x), " in the whole scan"])),
         (chip(Decision.REVIEW), join(["up to ", figure(REVIEW_BAND * x), ", or unknown"])),
@@ -248,10 +253,13 @@ def _decisions(judge: Judge) -> Html:
             f"The number of false candidates accepted in the whole scan was set to {x:g}. So if none of the protected "
             f"people were in the material, up to about {x:g} of its candidates would still be decided match by chance."
         )
+        if isinstance(begins, float) and x == judge.begun_with:
+            words += f" In this scan the same face is decided match from a score of {begins:.4f} upwards."
     return join([tag("p", words), facts_table(lines)])
 
 
-def _models(pack: Mapping[str, Any]) -> Html:
+def _models(facts: _Facts) -> Html:
+    pack = facts.part("pack")
     return facts_table(
         [
             ("Model pack", " ".join(str(pack[key]) for key in ("name", "version") if pack.get(key)) or None),
@@ -260,7 +268,7 @@ def _models(pack: Mapping[str, Any]) -> Html:
             ("Face model, SHA-256", _code(pack.get("embedder_sha256"))),
             ("Model id of the templates", _code(pack.get("model_id"))),
             ("Calibration, SHA-256", _code(pack.get("calibration_sha256"))),
-            ("Calibrated", _calibrated(pack).strip() or None),
+            ("Calibrated", _calibrated(facts.run).strip() or None),
         ]
     )
 
@@ -275,7 +283,7 @@ def _record(facts: _Facts) -> Html:
             ("LeakMatch that scanned", run.get("version")),
             ("Started", _time(run.get("started"))),
             ("Finished", _time(finished.get("finished")) if facts.finished else "not finished"),
-            *((name.capitalize().replace("_", " "), value) for name, value in flat(finished) if name != "finished"),
+            *((name.capitalize().replace("_", " "), value) for name, value in flat(finished) if name not in _SHOWN),
             ("Gallery", " ".join(str(gallery[key]) for key in ("path", "id") if gallery.get(key)) or None),
             ("Gallery holds", f"{_people_count(gallery)}, {plural(totals.gallery_templates, 'template')}"),
             ("Gallery content digest", _code(gallery.get("digest"))),

@@ -131,13 +131,13 @@ def copies(case: Case, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tupl
     """For pictures by (file, position): how many identical copies there are, and source and path of the first few."""
     found: dict[tuple[int, int], tuple[int, list[tuple[str, str]]]] = {}
     place = places(case)
-    for file, position, source, locator in case.select(
-        """SELECT i.primary_file, i.primary_position, s.source, i.locator FROM items i
-           CROSS JOIN files s ON s.file = i.file WHERE i.primary_file IS NOT NULL ORDER BY i.file, i.position"""
+    for file, position, locator in case.select(
+        """SELECT primary_file, primary_position, locator FROM items WHERE primary_file IS NOT NULL
+           ORDER BY file, position"""
     ):
         if (file, position) in keys:
             number, named = found.get((file, position), (0, []))
             if number < _NAMED:
-                named.append(place(source, locator)[:2])
+                named.append(place(locator)[:2])
             found[file, position] = number + 1, named
     return found

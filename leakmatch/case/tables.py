@@ -19,34 +19,41 @@ from leakmatch.records import LOOKED_AT, Decision, Evidence, ItemKind, Outcome
 
 # Every item joined with the results of what was looked at: its own, or those of the item that it is a copy of. The
 # order of the joins is fixed, so that rows come in source order without a sort of the whole table.
-_RESULTS = """FROM items i CROSS JOIN files s ON s.file = i.file
-    CROSS JOIN {table} r ON r.file = coalesce(i.primary_file, i.file)
+_RESULTS = """FROM items i CROSS JOIN {table} r ON r.file = coalesce(i.primary_file, i.file)
     AND r.position = coalesce(i.primary_position, i.position)
     AND (r.frame = i.frame OR i.primary_file IS NOT NULL)"""
 
-_CANDIDATES = f"""SELECT s.source, i.locator, i.sha256, i.file, i.position, i.primary_file, r.file, r.position, r.frame,
-    r.face, r.subject_id, r.enrolment, r.rank, r.score, r.chance, r.evidence, r.hash_distance, r.picture_chance, f.box
+_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, r.file, r.position, r.frame, r.face,
+    r.subject_id, r.enrolment, r.rank, r.score, r.chance, r.evidence, r.hash_distance, r.picture_chance, f.box
     {_RESULTS.format(table="candidates")}
     LEFT JOIN faces f ON f.file = r.file AND f.position = r.position AND f.frame = r.frame AND f.face = r.face
     ORDER BY i.file, i.position, i.frame, r.frame, r.score IS NOT NULL, r.score DESC, r.rank, r.face, r.subject_id"""
 
-_FACES = f"""SELECT s.source, i.locator, i.primary_file, r.frame, i.sha256, r.face, r.box, r.landmarks,
-    r.detector_score, r.quality {_RESULTS.format(table="faces")}
+_FACES = f"""SELECT i.locator, i.primary_file, r.frame, i.sha256, r.face, r.box, r.landmarks, r.detector_score,
+    r.quality {_RESULTS.format(table="faces")}
     ORDER BY i.file, i.position, i.frame, r.frame, r.face"""
 
-_ITEMS = """SELECT s.source, i.locator, i.primary_file, coalesce(p.frame, 0), i.sha256, i.bytes, i.kind, i.outcome,
+_ITEMS = """SELECT i.locator, i.primary_file, coalesce(p.frame, 0), i.sha256, i.bytes, i.kind, i.outcome,
     i.detail, coalesce(p.width, i.width), coalesce(p.height, i.height), coalesce(p.faces, i.faces),
-    ps.source, p.locator
-    FROM items i CROSS JOIN files s ON s.file = i.file
+    p.locator FROM items i
     LEFT JOIN items p ON p.file = i.primary_file AND p.position = i.primary_position
-    LEFT JOIN files ps ON ps.file = i.primary_file
     ORDER BY i.file, i.position, i.frame, p.frame"""
 
-_INCIDENTS = """SELECT s.source, n.locator, n.stage, n.code, n.message FROM incidents n
-    CROSS JOIN files s ON s.file = n.file ORDER BY n.file, n.locator, n.rowid"""
+_INCIDENTS = "SELECT locator, stage, code, message FROM incidents ORDER BY file, locator, rowid"
 
 
-__all__ = ["Finding", "Table", "findings", "is_complete", "places", "rows", "source_files", "table", "unread"]
+__all__ = [
+    "Finding",
+    "Table",
+    "calibration",
+    "findings",
+    "is_complete",
+    "places",
+    "rows",
+    "source_files",
+    "table",
+    "unread",
+]
 
 
 def rows(case: Case, what: str, accepted: float | None = None, every: bool = False) -> Iterator[Record]:
@@ -88,14 +95,14 @@ def findings(case: Case, judge: Judge, every: bool = False) -> Iterator[Finding]
     """
     place = places(case)
     names = tuple(COLUMNS["candidates"])
-    for source, locator, sha256, file, position, copied, *fields, box in case.select(_CANDIDATES):
+    for locator, sha256, file, position, copied, *fields, box in case.select(_CANDIDATES):
         candidate = _candidate(case, fields)
         decision = judge.decision(candidate)
         if decision is Decision.WEAK and not every:
             continue
         frame = candidate.key.frame if copied is not None else 0
         values = (
-            *place(source, locator, frame),
+            *place(locator, frame),
             _hex(sha256),
             candidate.face,
             None if box is None else _floats(case, box, 4),
@@ -136,24 +143,24 @@ def _items(case: Case) -> Iterator[Record]:
     place = places(case)
     names = tuple(COLUMNS["items"])
     for row in case.select(_ITEMS):
-        source, locator, copied, frame, sha256, size, kind, outcome, detail, *seen, of_source, of_locator = row
+        locator, copied, frame, sha256, size, kind, outcome, detail, *seen, original = row
         if copied is not None:
-            original = ": ".join(place(of_source, of_locator)[:2]) if of_locator else "an item that is not recorded yet"
-            detail = f"duplicate of {original}" + (f"; {detail}" if detail else "")
+            named = ": ".join(place(original)[:2]) if original else "an item that is not recorded yet"
+            detail = f"duplicate of {named}" + (f"; {detail}" if detail else "")
             kind = str(ItemKind.FRAME) if frame else kind
-        values = (*place(source, locator, frame if copied is not None else 0), _hex(sha256))
+        values = (*place(locator, frame if copied is not None else 0), _hex(sha256))
         yield dict(zip(names, (*values, size, kind, outcome, detail, *seen), strict=True))
 
 
 def _faces(case: Case) -> Iterator[Record]:
     place = places(case)
     names = tuple(COLUMNS["faces"])
-    for source, locator, copied, frame, sha256, face, box, landmarks, score, quality in case.select(_FACES):
+    for locator, copied, frame, sha256, face, box, landmarks, score, quality in case.select(_FACES):
         x0, y0, x1, y1 = corners = _floats(case, box, 4)
         flat = _floats(case, landmarks, 10)
         points = [flat[i : i + 2] for i in range(0, 10, 2)]
         size = round(min(x1 - x0, y1 - y0), 2)
-        where = (*place(source, locator, frame if copied is not None else 0), _hex(sha256))
+        where = (*place(locator, frame if copied is not None else 0), _hex(sha256))
         values = (*where, face, corners, points, _rounded(score), _rounded(quality), size)
         yield dict(zip(names, values, strict=True))
 
@@ -161,8 +168,8 @@ def _faces(case: Case) -> Iterator[Record]:
 def _incidents(case: Case) -> Iterator[Record]:
     place = places(case)
     names = tuple(COLUMNS["incidents"])
-    for source, locator, *fields in case.select(_INCIDENTS):
-        yield dict(zip(names, (*place(source, locator), *fields), strict=True))
+    for locator, *fields in case.select(_INCIDENTS):
+        yield dict(zip(names, (*place(locator), *fields), strict=True))
 
 
 def _run(case: Case) -> Iterator[Record]:
@@ -170,6 +177,8 @@ def _run(case: Case) -> Iterator[Record]:
     settled: Record = {
         **{key: run.get(key) for key in COLUMNS["run"]},
         "finished": finished.get("finished"),
+        "threshold": run.get("threshold") if finished.get("threshold") is None else finished.get("threshold"),
+        "calibration": calibration(run),
         "complete": is_complete(case),
         "searches": totals.searches,
         "face_comparisons": totals.face_pairs,
@@ -183,15 +192,22 @@ def _run(case: Case) -> Iterator[Record]:
     yield settled
 
 
+def calibration(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the model was calibrated on, as the run recorded it; ``None`` where it was not calibrated."""
+    pack = run.get("pack")
+    told = run.get("calibration") or (pack.get("calibration") if isinstance(pack, Mapping) else None)
+    return told if isinstance(told, Mapping) else None
+
+
 def source_files(case: Case, limit: int = -1) -> Iterator[Record]:
     """``source``, ``path``, ``bytes`` and ``sha256`` (``None`` unless read to its end) of the files on disk."""
     place = places(case)
-    for source, locator, size, sha256 in case.select(
-        """SELECT s.source, s.locator, s.size, f.sha256 FROM files s LEFT JOIN finished_files f ON f.file = s.file
+    for locator, size, sha256 in case.select(
+        """SELECT s.locator, s.size, f.sha256 FROM files s LEFT JOIN finished_files f ON f.file = s.file
            ORDER BY s.file LIMIT ?""",
         (limit,),
     ):
-        argument, path, _ = place(source, locator)
+        argument, path, _ = place(locator)
         yield {"source": argument, "path": path, "bytes": size, "sha256": _hex(sha256)}
 
 
@@ -204,18 +220,19 @@ _READERS: Final[Mapping[str, Callable[[Case], Iterator[Record]]]] = {
 
 
 def places(case: Case) -> Callable[..., tuple[str, str, str]]:
-    """A function that gives source, path and locator of (source index, locator as stored, frame within it)."""
+    """A function that gives source, path and locator of (locator as stored, frame within it)."""
     sources = [printable(str(source)) for source in case.run.get("sources", ())]
 
     @lru_cache(maxsize=64)  # rows of one item follow each other
-    def place(source: int, stored: str, frame: int = 0) -> tuple[str, str, str]:
+    def place(stored: str, frame: int = 0) -> tuple[str, str, str]:
         try:
             locator = Locator.from_json(stored)
         except UsageError as error:
             raise IntegrityError(f"{case.path}: damaged: {error}") from error
         if frame:
             locator, stored = locator.frame(frame), locator.frame(frame).to_json()
-        return sources[source] if source < len(sources) else "", locator.path, stored
+        source = next(locator.chain()).ordinal
+        return sources[source] if 0 <= source < len(sources) else "", locator.path, stored
 
     return place
 

@@ -233,6 +233,22 @@ def test_what_weakens_the_result_is_said(tmp_path, kit, changes, warning):
     assert "characters…]" not in words  # the report's own sentences are not shortened
 
 
+def test_the_score_from_which_a_face_matches_is_said(tmp_path, kit):
+    told = {"dataset": "own photos", "people": 7}
+    w = kit.Writer(
+        tmp_path / "s.case", ["x"], [(0, "x.jpg")], pack=kit.RUN["pack"] | {"calibration": None}, calibration=told
+    )
+    w.picture(0, w.roots[0], [{"subject_id": "ada"}])
+    w.close()
+    with Case.resume(tmp_path / "s.case") as case:
+        case.finish({"finished": "2026-03-01T12:34:56Z", "searches": 1, "threshold": 0.43211})
+    with Case.open(tmp_path / "s.case") as case:
+        words = Page(report(case)).words
+        assert "the same face is decided match from a score of 0.4321 upwards." in words
+        assert "on own photos (7 people)" in words
+        assert "from a score of" not in Page(report(case, 0.5)).words
+
+
 def test_an_unfinished_scan_is_said_loudly(tmp_path, kit):
     with Case.open(kit.write_sample(tmp_path / "u.case", finished=False)) as case:
         words = Page(report(case)).words

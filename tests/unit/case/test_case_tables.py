@@ -14,7 +14,7 @@ from leakmatch.case.decisions import Judge
 from leakmatch.case.store import Case
 from leakmatch.case.tables import is_complete, rows, table, unread
 from leakmatch.errors import IntegrityError, UsageError
-from leakmatch.locator import FRAME, Locator
+from leakmatch.locator import FILE, FRAME, Locator
 from leakmatch.records import Decision, Evidence, Outcome
 
 
@@ -252,6 +252,31 @@ def test_the_run_row_says_what_was_run(case, kit):
     assert run["content_digest"] == case.digest
     assert run["complete"] is False
     json.dumps(run, allow_nan=False)
+
+
+def test_the_threshold_is_the_raw_one_or_the_one_that_the_scan_ended_with(tmp_path, kit):
+    for name, changes, ended, expected in (
+        ("raw", {"threshold": 0.5}, None, 0.5),
+        ("found", {}, 0.4321, 0.4321),
+        ("unknown", {}, None, None),
+    ):
+        w = kit.Writer(tmp_path / f"{name}.case", ["x"], [(0, "x")], calibration={"dataset": "d"}, **changes)
+        w.case.finish({"finished": "2026-03-01T12:34:56Z", "threshold": ended})
+        w.case.close()
+        with Case.open(tmp_path / f"{name}.case") as case:
+            (row,) = rows(case, "run")
+            assert row["threshold"] == expected
+            assert row["calibration"] == {"dataset": "d"}
+
+
+def test_a_place_is_that_of_its_locator(tmp_path, kit):
+    """What the inventory could not enter is recorded with the first file, whichever source it is in."""
+    w = kit.Writer(tmp_path / "i.case", ["a", "b"], [(0, "x")])
+    w.incident(0, Locator.root(FILE, "locked", b"locked", 1), "no-permission", "refused")
+    w.close()
+    with Case.open(tmp_path / "i.case") as case:
+        (row,) = rows(case, "incidents")
+        assert (row["source"], row["path"]) == ("b", "locked")
 
 
 def test_missing_parts_of_the_run_are_null(tmp_path, kit):

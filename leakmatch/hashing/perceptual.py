@@ -44,9 +44,10 @@ def picture_hashes(images: Sequence[ByteArray], mirrored: bool) -> tuple[HashBat
     One batch per algorithm with ``bits`` uint8[N,8], ``image_index`` 0 to N-1: :data:`PHASH` and :data:`DHASH`, and
     with ``mirrored`` also :data:`PHASH_MIRROR` and :data:`DHASH_MIRROR`. No images give batches of no rows.
 
-    ``quality`` is the share of the 64 bits that noise of about one gray level cannot turn: for phash those whose
-    coefficient is further than 64 from the median, for dhash those whose two pixels differ by more than 1. It is 0
-    for a flat picture and small for a plain gradient or a nearly blank page, which all hash alike.
+    ``quality`` is the share of the bits that noise of about one gray level cannot turn: for phash those whose
+    coefficient is further than 64 from the median (the first, the mean brightness, does not count), for dhash those
+    whose two pixels differ by more than 1. It is 0 for a flat picture and small for a plain gradient or a nearly
+    blank page, which all hash alike.
 
     Raises ``ValueError`` for an array of another shape or type.
     """
@@ -72,13 +73,14 @@ def _gray(bgr: ByteArray) -> Image.Image:
 
 
 def _hashes(grays: Sequence[Image.Image], phash: str, dhash: str) -> tuple[HashBatch, ...]:
+    bits = (len(grays), _SIDE * _SIDE)
     coefficients = scipy.fft.dct(scipy.fft.dct(_resized(grays, _DCT_SIDE, _DCT_SIDE), axis=1), axis=2)
-    low = coefficients[:, :_SIDE, :_SIDE]
-    above = low - np.median(low, axis=(1, 2), keepdims=True) if len(low) else low
-    pixels = _resized(grays, _SIDE + 1, _SIDE).astype(np.int16)
-    rise = pixels[:, :, 1:] - pixels[:, :, :-1]
+    low = coefficients[:, :_SIDE, :_SIDE].reshape(bits)
+    above = low - np.median(low, axis=1, keepdims=True)
+    pixels = _resized(grays, _SIDE + 1, _SIDE)
+    rise = (pixels[:, :, 1:] - pixels[:, :, :-1]).reshape(bits)
     return (
-        _batch(phash, above > 0, np.abs(above) > _PHASH_NOISE),
+        _batch(phash, above > 0, np.abs(above[:, 1:]) > _PHASH_NOISE),  # the first is the brightness, and always set
         _batch(dhash, rise > 0, np.abs(rise) > _DHASH_NOISE),
     )
 
@@ -92,10 +94,5 @@ def _resized(grays: Sequence[Image.Image], width: int, height: int) -> Array:
 
 
 def _batch(algorithm: str, bits: BoolArray, clear: BoolArray) -> HashBatch:
-    n = len(bits)
-    return HashBatch(
-        algorithm,
-        np.packbits(bits.reshape(n, _SIDE * _SIDE), axis=1),
-        clear.reshape(n, _SIDE * _SIDE).mean(axis=1, dtype=np.float32),
-        np.arange(n, dtype=np.int32),
-    )
+    index = np.arange(len(bits), dtype=np.int32)
+    return HashBatch(algorithm, np.packbits(bits, axis=1), clear.mean(axis=1, dtype=np.float32), index)

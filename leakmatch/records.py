@@ -289,6 +289,10 @@ class Decision(StrEnum):
 REVIEW_BAND: Final = 100.0
 STORED_BAND: Final = 1000.0
 
+#: A score that more than this share of impostor pairs reach says nothing about who it is: such pairs are no candidates,
+#: however few were compared. It matters in small scans only, where one accepted false candidate would admit any face.
+LARGEST_CHANCE: Final = 0.01
+
 
 def decide(expected_false: float, accepted: float) -> Decision:
     """The band of a candidate that chance alone would give ``expected_false`` times in the whole scan."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -13,12 +12,8 @@ from leakmatch.hashing.evidence import HashIndex
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
-from leakmatch.records import STORED_BAND, Evidence, ImageAnalysis
+from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
-
-#: A score that more than this share of impostor pairs reach says nothing about who it is: such pairs are no candidates,
-#: however few were compared. It matters in small scans only, where one accepted false candidate would admit any face.
-LARGEST_CHANCE: Final = 0.01
 
 Picture = tuple[bytes | None, ImageAnalysis]
 

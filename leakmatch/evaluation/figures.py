@@ -73,7 +73,11 @@ class Point:
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         rates = {"tmr": self.matched, "fnmr": self.missed, "fmr": self.false}
-        return {"threshold": self.threshold} | {name: rate.to_json() for name, rate in rates.items()}
+        return {"threshold": _shown(self.threshold)} | {name: rate.to_json() for name, rate in rates.items()}
+
+
+def _shown(threshold: float) -> float:
+    return round(threshold, DECIMALS + 1)  # the middle of two scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class FoldAccuracy:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        folds = [{"fold": f.name, "threshold": f.threshold, **f.correct.to_json()} for f in self.folds]
+        folds = [{"fold": f.name, "threshold": _shown(f.threshold), **f.correct.to_json()} for f in self.folds]
         return {"mean": self.mean, "standard_deviation": self.deviation, "correct": self.correct.to_json()} | {
             "folds": folds
         }
@@ -124,8 +128,10 @@ def fold_accuracy(scores: Scores, same: BoolArray, folds: Sequence[str]) -> Fold
 def equal_error(scores: Scores, same: BoolArray) -> Point:
     """The point at which FMR and FNMR are closest; of several the one of the widest range. Both kinds must occur."""
     points = _Points(scores, same)
-    missed = 1 - points.matched / points.genuine
-    return points.best(-np.abs(points.false / points.impostor - missed))
+    missed = points.genuine - points.matched
+    return points.best(
+        -np.abs(points.false * points.genuine - missed * points.impostor)
+    )  # whole numbers: ties are exact
 
 
 def true_match_rates(scores: Scores, same: BoolArray) -> dict[float, Point | None]:
@@ -156,6 +162,6 @@ class _Points:
         return self.at(int(np.lexsort((self.thresholds, self.widths, merit))[-1]))
 
     def at(self, index: int) -> Point:
-        threshold = round(float(self.thresholds[index]), DECIMALS + 1)  # the middle of two scores, exactly
-        matched = Proportion(int(self.matched[index]), self.genuine)
-        return Point(threshold, matched, Proportion(int(self.false[index]), self.impostor))
+        """The point of this threshold."""
+        matched, false = int(self.matched[index]), int(self.false[index])
+        return Point(float(self.thresholds[index]), Proportion(matched, self.genuine), Proportion(false, self.impostor))

@@ -49,8 +49,8 @@ def test_a_fold_is_decided_at_the_threshold_of_the_others() -> None:
     found = fold_accuracy(scores, same, ["x", "y", "y", "x", "y", "x"])
     # The best on y (0.8 and 0.4 against 0.2) lies between 0.2 and 0.4; on x (0.9 against 0.1, 0.5) between 0.5 and 0.9.
     assert [(f.name, f.threshold, f.correct) for f in found.folds] == [
-        ("x", 0.3, Proportion(2, 3)),
-        ("y", 0.7, Proportion(2, 3)),
+        ("x", pytest.approx(0.3), Proportion(2, 3)),
+        ("y", pytest.approx(0.7), Proportion(2, 3)),
     ]
     assert (found.mean, found.deviation, found.correct) == (pytest.approx(2 / 3), 0.0, Proportion(4, 6))
 
@@ -67,9 +67,14 @@ def test_folds_weigh_alike_in_the_mean_and_pairs_in_the_count() -> None:
 def test_of_equally_good_thresholds_the_widest_range_is_taken_then_the_highest() -> None:
     # On fold y, one error each: between 0.1 and 0.2, or between 0.3 and 0.8, the wider.
     scores, same = arrays([0.5, 0.2, 0.8], [0.0, 0.1, 0.3])
-    assert fold_accuracy(scores, same, ["x", "y", "y", "x", "y", "y"]).folds[0].threshold == 0.55
+    assert fold_accuracy(scores, same, ["x", "y", "y", "x", "y", "y"]).folds[0].threshold == pytest.approx(0.55)
     scores, same = arrays([0.5, 0.2, 0.4], [0.0, 0.1, 0.3])
-    assert fold_accuracy(scores, same, ["x", "y", "y", "x", "y", "y"]).folds[0].threshold == 0.35
+    assert fold_accuracy(scores, same, ["x", "y", "y", "x", "y", "y"]).folds[0].threshold == pytest.approx(0.35)
+
+
+def test_scores_of_more_decimals_are_decided_as_they_are() -> None:
+    scores, same = arrays([0.500003, 0.500003], [0.500001, 0.500001])
+    assert fold_accuracy(scores, same, list("xyxy")).correct == Proportion(4, 4)
 
 
 def test_rejecting_every_pair_is_a_choice_too() -> None:
@@ -90,7 +95,7 @@ def test_a_failure_to_acquire_is_a_miss_or_a_correct_rejection_everywhere() -> N
 def test_equal_error_is_where_the_rates_cross() -> None:
     point = equal_error(*arrays([0.2, 0.6, 0.7, 0.8], [0.0, 0.1, 0.3, 0.65]))
     assert (point.missed, point.false, point.error) == (Proportion(1, 4), Proportion(1, 4), 0.25)
-    assert point.threshold == 0.45
+    assert point.threshold == pytest.approx(0.45)
 
 
 def test_true_match_rate_is_taken_at_the_lowest_threshold_that_keeps_the_rate() -> None:
@@ -101,7 +106,7 @@ def test_true_match_rate_is_taken_at_the_lowest_threshold_that_keeps_the_rate() 
     assert thousandth is not None
     assert (hundredth.false, hundredth.matched) == (Proportion(10, 1000), Proportion(2, 3))
     assert (thousandth.false, thousandth.matched) == (Proportion(1, 1000), Proportion(1, 3))
-    assert thousandth.threshold == 0.09985
+    assert thousandth.threshold == pytest.approx(0.09985)
 
 
 @pytest.mark.parametrize(("impostors", "finest"), [(99, 1), (100, 1e-2), (999, 1e-2), (1000, 1e-3), (99_999, 1e-3)])

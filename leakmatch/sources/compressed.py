@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
-from leakmatch.sources.guard import truncated
+from leakmatch.sources.decompress import Decompressed
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
-from leakmatch.sources.streams import Decompressed
+from leakmatch.sources.streams import Range
 
 _SUFFIXES: Final = {
-    ".tgz": ".tar", ".tbz2": ".tar", ".tbz": ".tar", ".txz": ".tar", ".tzst": ".tar", ".taz": ".tar",
+    ".tgz": ".tar", ".tbz2": ".tar", ".tbz": ".tar", ".txz": ".tar", ".tzst": ".tar", ".taz": ".tar", ".tlz": ".tar",
     ".gz": "", ".bz2": "", ".xz": "", ".lzma": "", ".zst": "", ".z": "",
 }  # fmt: skip
 _GZIP_NAME_FLAG: Final = 8
@@ -32,13 +32,14 @@ class Compressed:
         opened: list[Decompressed] = []
 
         def reopen() -> BinaryIO:
-            self._file.seek(0)
-            opened[:] = [Decompressed(self._file, self._method)]
-            return cast(BinaryIO, opened[0])
+            stream = Decompressed(cast(BinaryIO, Range(self._file, 0, self._size)), self._method)
+            opened.append(stream) if not opened else None
+            return cast(BinaryIO, stream)
 
         yield Member(raw, decode_name(raw), max(self._size, 1), reopen)
-        if opened and opened[0].broken:
-            raise truncated(f"the {self._method} data could not be read to its end")
+        # The first reading goes to the end if any does, so it knows what there is to say of the container.
+        if opened and opened[0].error is not None:
+            raise opened[0].error
         if opened and opened[0].trailing:
             self.notes.append(Note("corrupt", f"bytes after the end of the {self._method} data were left alone"))
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import errno
 import lzma
 import struct
-import tarfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import zstandard
 
@@ -20,7 +17,6 @@ _CORRUPT = (
     zlib.error,
     lzma.LZMAError,
     zstandard.ZstdError,
-    tarfile.TarError,
     struct.error,
     ValueError,
     OverflowError,
@@ -29,7 +25,9 @@ _CORRUPT = (
     AttributeError,
     RuntimeError,
     ArithmeticError,
+    BufferError,
 )
+_REASON_LENGTH = 120
 
 
 def truncated(message: str) -> ItemError:
@@ -52,30 +50,56 @@ def encrypted(message: str) -> ItemError:
     return ItemError(Outcome.NEEDS_PASSWORD, "encrypted", message)
 
 
-@contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Map every failure to read ``what`` to :class:`ItemError`."""
-    try:
-        yield
-    except ItemError:
-        raise
-    except (EOFError, tarfile.ReadError) as error:
-        if isinstance(error, tarfile.ReadError) and "end of data" not in str(error):
-            raise corrupt(f"{what}: damaged ({error})") from error
-        raise truncated(f"{what}: the data ends early") from error
-    except MemoryError as error:
-        message = f"{what}: needs more memory than a worker may use"
-        raise ItemError(Outcome.OVER_BUDGET, "over-budget", message) from error
-    except OSError as error:
-        raise _os(error, what) from error
-    except _CORRUPT as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise corrupt(f"{what}: damaged ({reason})") from error
+def volume_missing(message: str) -> ItemError:
+    """Another part of the set is needed."""
+    return ItemError(Outcome.NEEDS_VOLUME, "volume-missing", message)
+
+
+def over_budget(message: str) -> ItemError:
+    """A limit was reached."""
+    return ItemError(Outcome.OVER_BUDGET, "over-budget", message)
+
+
+class reading:  # noqa: N801 - used as a statement: ``with reading("the file"):``
+    """Map every failure to read ``what`` to :class:`ItemError`. (A class, since it is entered for every member.)"""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None and (mapped := _mapped(error, self._what)) is not error:
+            raise mapped from error
+
+
+def _mapped(error: BaseException, what: str) -> BaseException:
+    """What becomes of an error; itself if it is no failure to read."""
+    if isinstance(error, ItemError):
+        return error
+    if isinstance(error, EOFError):
+        return truncated(f"{what} ends early")
+    if isinstance(error, MemoryError):
+        return over_budget(f"{what} needs more memory than a worker may use")
+    if isinstance(error, OSError):
+        return _os(error, what)
+    if isinstance(error, RecursionError):
+        return over_budget(f"{what} lies too deep in other containers")
+    if isinstance(error, _CORRUPT):
+        return corrupt(f"{what} is damaged ({_reason(error)})")
+    return error
 
 
 def _os(error: OSError, what: str) -> ItemError:
     if error.errno in (errno.EACCES, errno.EPERM):
-        return ItemError(Outcome.UNREADABLE, "no-permission", f"{what}: no permission to read")
-    if error.errno is None:  # bz2 and gzip raise a bare OSError over damaged data
-        return corrupt(f"{what}: damaged ({str(error)[:120]})")
-    return ItemError(Outcome.UNREADABLE, "io-error", f"{what}: {error.strerror}")
+        return ItemError(Outcome.UNREADABLE, "no-permission", f"{what} may not be read: no permission")
+    if error.errno is None:  # bz2 raises a bare OSError over damaged data
+        return corrupt(f"{what} is damaged ({_reason(error)})")
+    return ItemError(Outcome.UNREADABLE, "io-error", f"{what} cannot be read: {error.strerror}")
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:_REASON_LENGTH] or type(error).__name__

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from leakmatch.errors import ItemError
@@ -11,7 +12,7 @@ from leakmatch.sources.streams import Stream
 
 
 class OverBudget(ItemError):
-    """A limit was reached. ``meter``: the item that reached it; items inside it end, items beside it go on."""
+    """A limit was reached. ``meter``: the item to blame; items inside it end, items beside it go on."""
 
     def __init__(self, meter: Meter, message: str) -> None:
         super().__init__(Outcome.OVER_BUDGET, "over-budget", message)
@@ -21,16 +22,22 @@ class OverBudget(ItemError):
 class Meter:
     """Counts what comes out of one item and of all items inside it.
 
-    ``stored``: the bytes the item takes where it lies. An item may expand to ``ratio`` times that, at least to
-    ``ratio_floor``; the outermost item, the file on disk, also to ``bytes`` and ``members``.
+    ``stored``: the bytes the item takes where it lies. An item that gives at most ``ratio`` times that is honest. More
+    is tolerated until something around it has given ``ratio_floor`` bytes; then the innermost item that is not honest
+    is to blame. What it gave is forgotten around it, so that its neighbours can still be read; but each such item
+    halves what is tolerated of the next one, so that all of them together cost no more than twice the floor.
+    The outermost item, the file on disk, is also held to ``bytes`` and ``members``.
     """
 
     def __init__(self, budget: Budget, stored: int, outer: Meter | None = None) -> None:
         self._budget = budget
         self._outer = outer
-        self._most = max(int(budget.ratio * stored), budget.ratio_floor)
-        self._bytes = 0
+        self._honest = int(budget.ratio * stored)
+        self._floor: int = budget.ratio_floor if outer is None else outer._floor
+        self._given = 0  # without what was forgotten
+        self._total = 0
         self._members = 0
+        self._over: OverBudget | None = None
 
     def inner(self, stored: int) -> Meter:
         """The meter of an item inside this one."""
@@ -38,33 +45,55 @@ class Meter:
 
     def add_bytes(self, count: int) -> None:
         """Raise :class:`OverBudget` where this item, or one around it, has given too much."""
-        self._bytes += count
-        if self._bytes > self._most:
-            raise OverBudget(self, f"it expands to more than {self._budget.ratio:g} times its size")
-        if self._outer is not None:
-            self._outer.add_bytes(count)
-        elif self._bytes > self._budget.bytes:
-            raise OverBudget(self, f"more than {self._budget.bytes} bytes came out of it")
+        suspect: Meter | None = None
+        exceeded = False
+        root = self
+        for meter in self._outwards():
+            if meter._over is not None:
+                raise meter._over
+            meter._given += count
+            if meter._given > meter._honest:
+                suspect = suspect or meter
+                exceeded = exceeded or meter._given > meter._floor
+            root = meter
+        root._total += count
+        if root._total > self._budget.bytes:
+            raise OverBudget(root, f"more than {self._budget.bytes} bytes came out of it")
+        if suspect is not None and exceeded:
+            raise suspect._blame()
 
     def add_member(self) -> None:
         """Count one member, against the file on disk."""
-        if self._outer is not None:
-            self._outer.add_member()
-            return
-        self._members += 1
-        if self._members > self._budget.members:
-            raise OverBudget(self, f"it has more than {self._budget.members} members")
+        *_, root = self._outwards()
+        root._members += 1
+        if root._members > self._budget.members:
+            raise OverBudget(root, f"it has more than {self._budget.members} members")
+
+    def _blame(self) -> OverBudget:
+        for meter in self._outwards():
+            if meter is not self:
+                meter._given -= self._given
+                meter._floor //= 2
+        self._over = OverBudget(self, f"it expands to more than {self._budget.ratio:g} times its size")
+        return self._over
+
+    def _outwards(self) -> Iterator[Meter]:
+        meter: Meter | None = self
+        while meter is not None:
+            yield meter
+            meter = meter._outer
 
 
 class Metered(Stream):
-    """Passes on the bytes of ``open()`` and counts them; bytes that were counted before are not counted again."""
+    """Passes on the bytes of ``source`` and counts them; ``counted[0]`` of them were counted before."""
 
-    def __init__(self, source: BinaryIO, meter: Meter, counted: list[int]) -> None:
+    def __init__(self, source: BinaryIO, meter: Meter, counted: list[int], pulse: Callable[[], None]) -> None:
         super().__init__()
-        self._source, self._meter, self._counted = source, meter, counted
+        self._source, self._meter, self._counted, self._pulse = source, meter, counted, pulse
         self._at = 0
 
     def _read(self, size: int) -> bytes:
+        self._pulse()
         data = self._source.read(size)
         self._at += len(data)
         new = self._at - self._counted[0]
@@ -73,8 +102,18 @@ class Metered(Stream):
             self._meter.add_bytes(new)
         return data
 
+    def seekable(self) -> bool:
+        return self._source.seekable()
 
-def metered(reopen: Callable[[], BinaryIO], meter: Meter) -> Callable[[], Metered]:
-    """``reopen`` with every byte counted once, however often it is read."""
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = self._source.seek(offset, whence)
+        return self._at
+
+
+def metered(reopen: Callable[[], BinaryIO], meter: Meter, pulse: Callable[[], None]) -> Callable[[], Metered]:
+    """``reopen`` with every byte counted once, however often it is read; ``pulse`` is called at each read."""
     counted = [0]
-    return lambda: Metered(reopen(), meter, counted)
+    return lambda: Metered(reopen(), meter, counted, pulse)

@@ -1,43 +1,28 @@
-"""Tar: members front to back, with ``tarfile`` reading the headers."""
+"""Tar: members front to back. A damaged header, or an end mark with more behind it, does not end the reading."""
 
 from __future__ import annotations
 
-import tarfile
+import io
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
-from leakmatch.sources.guard import corrupt, truncated
+from leakmatch.errors import ItemError
+from leakmatch.sources.guard import reading, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
+from leakmatch.sources.streams import CHUNK, Range, Stream
+from leakmatch.sources.tar_headers import BLOCK, DIRECTORY, GLOBAL, Extents, Header, Headers, is_header
 
-MAX_EXTENSION: Final = 1 << 18  # a long name or pax header past this is an attack on memory
-
-_EXTENSIONS: Final = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
-_SPECIAL: Final = {
-    tarfile.SYMTYPE: "a symbolic link",
-    tarfile.LNKTYPE: "a hard link to another member",
-    tarfile.CHRTYPE: "a character device",
-    tarfile.BLKTYPE: "a block device",
-    tarfile.FIFOTYPE: "a pipe",
+_NOTHING_INSIDE: Final = {
+    b"1": "a hard link to another member",
+    b"2": "a symbolic link",
+    b"3": "a character device",
+    b"4": "a block device",
+    DIRECTORY: "a folder",
+    b"6": "a pipe",
+    b"V": "a volume label",
 }
-
-
-class _BoundedInfo(tarfile.TarInfo):
-    """Refuses header extensions that ``tarfile`` would read into memory whatever their size."""
-
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _EXTENSIONS and self.size > MAX_EXTENSION:
-            raise corrupt(f"a header of {self.size} bytes")
-        if self.size < 0:
-            raise corrupt("a member of negative size")
-        inner = super()._proc_member(archive)  # type: ignore[misc]
-        return cast(tarfile.TarInfo, inner)
+_CONTINUED: Final = b"M"
 
 
 class Tar:
@@ -46,34 +31,102 @@ class Tar:
     def __init__(self, file: BinaryIO) -> None:
         self.notes: list[Note] = []
         self._file = file
+        self._headers = Headers(file)
 
     def members(self) -> Iterator[Member]:
-        """Every member in stored order; directories are left out."""
-        self._file.seek(0)
-        archive = tarfile.TarFile(fileobj=self._file, tarinfo=_BoundedInfo, encoding="utf-8", errors="surrogateescape")
-        while (info := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
-            if not info.isdir():
-                yield self._member(archive, info)
-        self._check_end(archive.offset)
+        """Every member in stored order; folders are left out."""
+        failure: ItemError | None = None
+        at: int | None = 0
+        while at is not None:
+            block = self._at(at, BLOCK)
+            if len(block) < BLOCK:
+                failure = failure or truncated("the archive ends without an end mark; members may be missing")
+                break
+            if not any(block):
+                at = self._behind_end_mark(at)
+                continue
+            try:
+                with reading("a header"):
+                    header = self._headers.read(at)
+            except ItemError as error:
+                failure = failure or error
+                at = self._search(at + BLOCK)
+                continue
+            has_data = header.kind not in _NOTHING_INSIDE or self._has_data(header)
+            if header.kind != GLOBAL and (header.kind != DIRECTORY or has_data):
+                yield self._member(header, has_data)
+            at = header.end if has_data else header.data
+        if failure is not None:
+            raise failure
 
-    def _check_end(self, offset: int) -> None:
-        """``tarfile`` ends in silence at a damaged header; only a block of zeros is the end."""
-        self._file.seek(offset)
-        block = self._file.read(tarfile.BLOCKSIZE)
-        if not block:
-            self.notes.append(Note("truncated", "there is no end mark; further members may be missing"))
-        elif len(block) < tarfile.BLOCKSIZE:
-            raise truncated("the archive ends within a header")
-        elif block.strip(b"\0"):
-            raise corrupt(f"a damaged header at byte {offset}; what follows was not read")
+    def _at(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(size)
 
-    def _member(self, archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
-        raw = info.name.encode("utf-8", "surrogateescape")
-        special = _SPECIAL.get(info.type, "")
+    def _behind_end_mark(self, at: int) -> int | None:
+        following = self._search(at)
+        if following is not None and not self.notes:
+            self.notes.append(Note("corrupt", "further members behind the end mark; they were read as well"))
+        return following
+
+    def _search(self, at: int) -> int | None:
+        """The next block at or after ``at`` that is a header."""
+        while block := self._at(at, CHUNK):
+            if block.count(0) < len(block):
+                for start in range(0, len(block), BLOCK):
+                    if is_header(block[start : start + BLOCK]):
+                        return at + start
+            at += CHUNK
+        return None
+
+    def _has_data(self, header: Header) -> bool:
+        """Whether an entry that should have no data has some all the same, as pax may give to a hard link."""
+        if not header.stored:
+            return False
+        block = self._at(header.data, BLOCK)
+        return len(block) == BLOCK and any(block) and not is_header(block)
+
+    def _member(self, header: Header, has_data: bool) -> Member:
+        name = decode_name(header.name)
+        if not has_data:
+            return Member(header.name, name, 1, io.BytesIO, 0, _NOTHING_INSIDE[header.kind])
 
         def reopen() -> BinaryIO:
-            file = archive.fileobject(archive, info)
-            return cast(BinaryIO, file)
+            body = Range(self._file, header.data, header.stored, strict=True)
+            return cast(BinaryIO, body if header.extents is None else Sparse(body, header.size, header.extents))
 
-        return Member(raw, decode_name(raw), max(info.size, 1), reopen, info.size, special)
+        notes: tuple[Note, ...] = ()
+        if header.kind in _NOTHING_INSIDE:
+            notes = (Note("link", f"{_NOTHING_INSIDE[header.kind]} that has data of its own"),)
+        elif header.kind == _CONTINUED:
+            notes = (Note("volume-missing", "it begins in an earlier volume of the archive"),)
+        return Member(header.name, name, max(header.stored, 1), reopen, header.size, notes=notes)
+
+
+class Sparse(Stream):
+    """A file of ``size`` bytes of which ``stored`` has those in ``extents`` (offset, length); the rest are zeros.
+
+    Raises ``ValueError`` for extents that overlap or lie outside.
+    """
+
+    def __init__(self, stored: Stream, size: int, extents: Extents) -> None:
+        super().__init__()
+        self._stored, self._size, self._at = stored, size, 0
+        self._extents = [extent for extent in extents if extent[1]]
+        end = 0
+        for offset, length in self._extents:
+            if offset < end or offset + length > size:
+                raise ValueError("the map of a sparse file contradicts itself")
+            end = offset + length
+        self._extents.reverse()
+
+    def _read(self, size: int) -> bytes:
+        offset, length = self._extents[-1] if self._extents else (self._size, 0)
+        if self._at < offset:
+            data = bytes(min(size, offset - self._at, CHUNK))
+        else:
+            data = self._stored.read(min(size, offset + length - self._at)) if length else b""
+            if self._at + len(data) == offset + length and self._extents:
+                self._extents.pop()
+        self._at += len(data)
+        return data

@@ -10,21 +10,33 @@ import hashlib
 import io
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from leakmatch.errors import ItemError
 from leakmatch.locator import Locator
 from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
-from leakmatch.sources.guard import reading
-from leakmatch.sources.members import Member
+from leakmatch.sources.guard import over_budget, reading, unsupported
+from leakmatch.sources.members import Member, Note
 from leakmatch.sources.meter import Meter, OverBudget, metered
+from leakmatch.sources.names import decode_name
 from leakmatch.sources.registry import HEAD_BYTES, TAR, UNREAD_PREFIX, ZIP, detect, open_container
-from leakmatch.sources.streams import CHUNK, Rewindable, Stream
-from leakmatch.sources.zip import TAIL, is_zip_tail
+from leakmatch.sources.streams import CHUNK, Range, Rewindable, Stream
+from leakmatch.sources.zip_entries import TAIL, is_zip_tail
 
 _STAGE = "sources"
 IMAGE_HEAD_BYTES = 4096
+
+#: Deeper nesting than this is not followed, whatever the budget says: each level takes a part of Python's stack.
+DEEPEST = 64
+
+_WHOLE = "the data"
+
+# With every level at its longest, the printable form of a locator stays below 1 MiB.
+_LONGEST_NAME = 4096
+_DEEP = 16
+_LONGEST_DEEP_NAME = 1024
 
 
 def always(_: int) -> bool:
@@ -48,23 +60,23 @@ def walk(
 
     A container comes after its members, when it is known how its reading ended; its position is before theirs.
     Pictures, which ``is_image`` knows by their first 4,096 bytes, have outcome ``None`` and their bytes as payload.
-    For positions that are not ``wanted`` the payload may be missing. ``progress`` is told how many bytes of the file
+    For positions that are not ``wanted`` the payload may be missing; such pictures may be passed over unread, and then
+    do not count against the budget. ``progress`` is told, several times for each member, how many bytes of the file
     were read, again from 0 when it is read again. Raises nothing for bad input.
     """
-    walker = _Walker(budget, is_image, wanted)
     try:
         with reading("the file"):
             file = path.open("rb")
+            size = file.seek(0, io.SEEK_END)
     except ItemError as error:
         yield Incident(root, _STAGE, error.code, str(error))
         yield Entry(root, 0, ItemKind.OTHER, 0, None, Outcome(error.outcome), str(error))
         return
     with file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        watched = cast(BinaryIO, io.BufferedReader(_Watched(file, progress), 1 << 18))
-        item = _Item(root, size, Meter(budget, size), lambda: _from_start(watched), in_place=watched)
-        yield from walker.visit(item)
+        watched = _Watched(file, progress)
+        buffered = cast(BinaryIO, io.BufferedReader(watched, 1 << 18))
+        walker = _Walker(budget, is_image, wanted, watched.pulse)
+        yield from walker.visit(_Item(root, size, Meter(budget, size), lambda: _from_start(buffered), buffered))
 
 
 def _from_start(file: BinaryIO) -> BinaryIO:
@@ -84,35 +96,47 @@ class _Item:
     meter: Meter
     open: Callable[[], BinaryIO]
     in_place: BinaryIO | None = None
-    notes: tuple[tuple[str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(slots=True)
 class _Read:
-    """What reading an item once showed. ``error`` says why not all of it could be read."""
+    """What reading an item once showed. ``error`` says why not all of it could be read, ``digest`` is of what was."""
 
     head: bytes = b""
     stream: BinaryIO | None = None  # stands behind the head
     size: int = 0
-    sha256: bytes | None = None
+    digest: bytes = b""
     data: bytes | None = None
     tail: bytes = b""
     error: ItemError | None = None
 
+    @property
+    def sha256(self) -> bytes | None:
+        return self.digest if self.digest and self.error is None else None
+
 
 class _Walker:
-    def __init__(self, budget: Budget, is_image: Callable[[bytes], bool], wanted: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        is_image: Callable[[bytes], bool],
+        wanted: Callable[[int], bool],
+        pulse: Callable[[], None],
+    ) -> None:
         self._budget = budget
         self._is_image = is_image
         self._wanted = wanted
+        self._pulse = pulse
+        self._depth = min(budget.depth, DEEPEST)
         self._next = 0
-        self._buffered = 0
+        self._held = 0
 
     def visit(self, item: _Item) -> Iterator[Entry | Incident]:
         """The entries of one item and of everything inside it."""
         position, self._next = self._next, self._next + 1
-        for code, message in item.notes:
-            yield Incident(item.locator, _STAGE, code, message)
+        for note in item.notes:
+            yield Incident(item.locator, _STAGE, note.code, note.message)
         read = self._start(item)
         kind = detect(read.head)
         if kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES]):
@@ -121,8 +145,7 @@ class _Walker:
             yield from self._other(item, position, read)
         elif kind.startswith(UNREAD_PREFIX):
             self._finish(item, read, keep=0)
-            name = kind.removeprefix(UNREAD_PREFIX)
-            error = ItemError(Outcome.UNREADABLE, "unsupported", f"{name} archives are not read by this version")
+            error = unsupported(f"{kind.removeprefix(UNREAD_PREFIX)} archives are not read by this version")
             yield from self._failed(item, position, ItemKind.CONTAINER, read, error)
         else:
             yield from self._container(item, position, read, kind)
@@ -134,7 +157,7 @@ class _Walker:
     def _start(self, item: _Item) -> _Read:
         read = _Read()
         try:
-            with reading("it"):
+            with reading(_WHOLE):
                 stream = item.open()
                 while len(read.head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(read.head))):
                     read.head += block
@@ -146,48 +169,49 @@ class _Walker:
     def _finish(self, item: _Item, read: _Read, keep: int) -> None:
         """Read all of the item: its size, its digest, its last bytes, and its content if no larger than ``keep``."""
         digest = hashlib.sha256()
-        kept: list[bytes] | None = []
+        kept: io.BytesIO | None = io.BytesIO()
+        tail = bytearray()
         read.size, read.error = 0, None
         try:
-            with reading("it"):
+            with reading(_WHOLE):
                 for block in _blocks(item, read):
                     digest.update(block)
                     read.size += len(block)
-                    read.tail = block[-TAIL:] if len(block) >= TAIL else (read.tail + block)[-TAIL:]
-                    if kept is not None and read.size <= keep:
-                        kept.append(block)
-                    else:
+                    tail += block
+                    if len(tail) > 8 * TAIL:
+                        del tail[:-TAIL]
+                    if read.size > keep:
                         kept = None
+                    elif kept is not None:
+                        kept.write(block)
         except ItemError as error:
             read.error = error
-        if read.error is None:
-            read.sha256 = digest.digest()
-        if kept is not None:
-            read.data = b"".join(kept)
+        read.digest, read.tail = digest.digest(), bytes(tail[-TAIL:])
+        read.data = None if kept is None or isinstance(read.error, OverBudget) else kept.getvalue()
 
     # Pictures and other files
 
     def _picture(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
-        if not self._wanted(position):
-            yield Entry(item.locator, position, ItemKind.IMAGE, item.size or 0, None, None)
+        wanted = self._wanted(position)
+        if wanted or item.size is None:  # without a size, the container learns its own end by this reading
+            self._finish(item, read, keep=self._budget.member_bytes if wanted else 0)
+        if not wanted:
+            yield Entry(item.locator, position, ItemKind.IMAGE, item.size or read.size, None, None)
             return
-        self._finish(item, read, keep=self._budget.member_bytes)
-        if read.error is not None:
-            yield Incident(item.locator, _STAGE, read.error.code, str(read.error))
-        if read.data is None:
-            if not isinstance(read.error, OverBudget):
-                read.error = _over(f"the picture has more than {self._budget.member_bytes} bytes")
-            yield self._entry(item, position, ItemKind.IMAGE, read, read.error)
-        elif isinstance(read.error, OverBudget):
-            yield self._entry(item, position, ItemKind.IMAGE, read, read.error)
+        error = read.error
+        if read.data is None and not isinstance(error, OverBudget):
+            error = over_budget(f"the picture has more than {self._budget.member_bytes} bytes")
+        if error is not None:
+            yield Incident(item.locator, _STAGE, error.code, str(error))
+        if error is not None and error.outcome == Outcome.OVER_BUDGET:
+            yield self._entry(item, position, ItemKind.IMAGE, read, error)
         else:
             # What was recovered of a damaged member is looked at as well: a face may be in it.
-            sha256 = hashlib.sha256(read.data).digest()
-            yield Entry(item.locator, position, ItemKind.IMAGE, read.size, sha256, None, "", read.data)
+            yield Entry(item.locator, position, ItemKind.IMAGE, read.size, read.digest, None, "", read.data)
 
     def _other(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         self._finish(item, read, keep=0)
-        if read.error is None and is_zip_tail(read.tail):
+        if read.error is None and is_zip_tail(read.tail, read.size):
             yield from self._container(item, position, read, ZIP)
         elif read.error is not None:
             yield from self._failed(item, position, ItemKind.OTHER, read, read.error)
@@ -208,24 +232,25 @@ class _Walker:
     # Containers
 
     def _container(self, item: _Item, position: int, read: _Read, kind: str) -> Iterator[Entry | Incident]:
-        room = self._budget.buffer_bytes - self._buffered
-        self._finish(item, read, keep=0 if item.in_place else room)
+        if not (item.in_place and read.digest):
+            room = self._budget.buffer_bytes - self._held
+            self._finish(item, read, keep=0 if item.in_place else room)
         held = len(read.data or b"")
-        self._buffered += held
+        self._held += held
         failure = read.error
         try:
-            if item.locator.depth >= self._budget.depth:
-                failure = _over(f"containers are nested more than {self._budget.depth} deep")
+            if item.locator.depth >= self._depth:
+                failure = over_budget(f"containers are nested more than {self._depth} deep")
             elif not isinstance(failure, OverBudget):
                 found = yield from self._members(item, read, kind)
                 failure = failure or found  # that the data ends early explains what the reader stumbled over
         except OverBudget as error:
             failure = error
             if error.meter is not item.meter:
-                yield from self._failed(item, position, ItemKind.CONTAINER, read, failure)
+                yield from self._failed(item, position, ItemKind.CONTAINER, read, error)
                 raise
         finally:
-            self._buffered -= held
+            self._held -= held
         if failure is None:
             yield Entry(item.locator, position, ItemKind.CONTAINER, read.size, read.sha256, Outcome.WALKED)
         else:
@@ -233,57 +258,68 @@ class _Walker:
 
     def _members(self, item: _Item, read: _Read, kind: str) -> Generator[Entry | Incident, None, ItemError | None]:
         """Visit every member; returns (as a generator does) why not all could be read, or ``None``."""
+        what = f"the {kind} archive" if kind in (ZIP, TAR) else f"the {kind} data"
         failure: ItemError | None = None
-        index = 0
+        notes: list[Note] = []
         try:
-            with reading(f"the {kind} archive" if kind in (ZIP, TAR) else f"the {kind} data"):
-                file = self._seekable(item, read)
-                container = open_container(kind, file, read.size, item.locator.name)
-                members = container.members()
-        except ItemError as error:
-            return error
-        while True:
-            try:
-                with reading(f"the {kind} archive" if kind in (ZIP, TAR) else f"the {kind} data"):
+            with reading(what):
+                container = open_container(kind, *self._seekable(item, read), item.locator.name)
+                members, notes = container.members(), container.notes
+            for index in count():
+                with reading(what):
                     member = next(members, None)
-            except OverBudget:
-                raise
-            except ItemError as error:
-                failure = error
-                break
-            if member is None:
-                break
-            item.meter.add_member()
-            yield from self._member(item, item.locator.child(kind, member.name, member.raw, index), member)
-            index += 1
-        for note in container.notes:
+                if member is None:
+                    break
+                item.meter.add_member()
+                yield from self._member(item, kind, member, index)
+        except OverBudget:
+            raise
+        except ItemError as error:
+            failure = error
+        for note in notes:
             yield Incident(item.locator, _STAGE, note.code, note.message)
         return failure
 
-    def _member(self, item: _Item, locator: Locator, member: Member) -> Iterator[Entry | Incident]:
-        if member.special:
-            position, self._next = self._next, self._next + 1
-            yield Incident(locator, _STAGE, "link", f"{member.special}; not followed")
-            yield Entry(locator, position, ItemKind.OTHER, 0, None, Outcome.NOT_IMAGE, member.special)
-            return
-        meter = item.meter.inner(member.stored)
-        notes = tuple((note.code, note.message) for note in member.notes)
-        inner = _Item(
-            locator, member.size, meter, cast("Callable[[], BinaryIO]", metered(member.open, meter)), None, notes
-        )
-        if member.problem is not None:
-            position, self._next = self._next, self._next + 1
-            kind = ItemKind.OTHER
-            yield from self._failed(inner, position, kind, _Read(), member.problem)
-            return
-        yield from self.visit(inner)
-
-    def _seekable(self, item: _Item, read: _Read) -> BinaryIO:
+    def _seekable(self, item: _Item, read: _Read) -> tuple[BinaryIO, int]:
+        """The item as a file that can be sought, and its size: in place, in memory, or by going over it again."""
         if item.in_place is not None:
-            return item.in_place
+            # Behind a place that cannot be read there may be more.
+            return item.in_place, read.size if read.error is None else max(item.size or 0, read.size)
         if read.data is not None:
-            return io.BytesIO(read.data)
-        return cast(BinaryIO, io.BufferedReader(Rewindable(item.open, read.size), CHUNK))
+            return io.BytesIO(read.data), read.size
+        stream = item.open()
+        view = Range(stream, 0, read.size) if stream.seekable() else Rewindable(item.open, read.size)
+        return cast(BinaryIO, io.BufferedReader(view, CHUNK)), read.size
+
+    def _member(self, item: _Item, kind: str, member: Member, index: int) -> Iterator[Entry | Incident]:
+        raw, name, notes = member.raw, member.name, member.notes
+        longest = _LONGEST_NAME if item.locator.depth < _DEEP else _LONGEST_DEEP_NAME
+        if len(raw) > longest:
+            notes = (*notes, Note("corrupt", f"its name of {len(raw)} bytes was cut to {longest}"))
+            raw = raw[:longest]
+            name = decode_name(raw)
+        meter = item.meter.inner(member.stored)
+        inner = _Item(
+            item.locator.child(kind, name, raw, index),
+            member.size,
+            meter,
+            cast("Callable[[], BinaryIO]", metered(member.open, meter, self._pulse)),
+            notes=notes,
+        )
+        if member.special or member.problem is not None:
+            yield from self._unopened(inner, member)
+        else:
+            yield from self.visit(inner)
+
+    def _unopened(self, item: _Item, member: Member) -> Iterator[Entry | Incident]:
+        position, self._next = self._next, self._next + 1
+        for note in item.notes:
+            yield Incident(item.locator, _STAGE, note.code, note.message)
+        if member.problem is not None:
+            yield from self._failed(item, position, ItemKind.OTHER, _Read(), member.problem)
+        else:
+            yield Incident(item.locator, _STAGE, "link", f"{member.special}; not followed")
+            yield Entry(item.locator, position, ItemKind.OTHER, 0, None, Outcome.NOT_IMAGE, member.special)
 
 
 def _blocks(item: _Item, read: _Read) -> Iterator[bytes]:
@@ -297,21 +333,23 @@ def _blocks(item: _Item, read: _Read) -> Iterator[bytes]:
         yield block
 
 
-def _over(message: str) -> ItemError:
-    return ItemError(Outcome.OVER_BUDGET, "over-budget", message)
-
-
 class _Watched(Stream):
     """The file on disk, telling how far it was read."""
 
     def __init__(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
         super().__init__()
         self._file, self._progress = file, progress
+        self._at = 0
 
     def _read(self, size: int) -> bytes:
         data = self._file.read(size)
-        self._progress(self._file.tell())
+        self._at = self._file.tell()
+        self.pulse()
         return data
+
+    def pulse(self) -> None:
+        """Tell it once more."""
+        self._progress(self._at)
 
     def seekable(self) -> bool:
         return True

@@ -1,84 +1,32 @@
-"""Zip: the central directory is read entry by entry; where it is missing, the local headers are searched for.
+"""Zip: members by the central directory, and those that it does not list by their own headers.
 
 Read here and not by ``zipfile``, which gives up a whole archive for one name that is not valid UTF-8, refuses members
-whose two headers disagree, and holds the whole directory in memory. Layout: PKWARE's APPNOTE.TXT 6.3.10.
+whose two headers disagree, and holds the whole directory in memory.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Generator, Iterator
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
-from leakmatch.records import Outcome
-from leakmatch.sources.guard import corrupt, encrypted, truncated, unsupported
+from leakmatch.sources.decompress import Decompressed
+from leakmatch.sources.guard import corrupt, encrypted, reading, truncated, unsupported, volume_missing
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
-from leakmatch.sources.streams import CHUNK, Decompressed, Range, Stream
+from leakmatch.sources.streams import Checked, Joined, Range
+from leakmatch.sources.zip_entries import CENTRAL, LOCAL, LOCAL_HEADER, SPANNED, Directory, ZipEntries, ZipEntry
 
-LOCAL: Final = b"PK\x03\x04"
-CENTRAL: Final = b"PK\x01\x02"
-END: Final = b"PK\x05\x06"
-_END64: Final = b"PK\x06\x06"
-_END64_LOCATOR: Final = b"PK\x06\x07"
-_DESCRIPTOR: Final = b"PK\x07\x08"
+_ENCRYPTED: Final = 1
+_FILE_TYPE, _SYMLINK = 0xF000, 0xA000
+_STORED, _LZMA, _AES = 0, 14, 99
+_METHODS: Final = {8: "deflate", 12: "bzip2", _LZMA: "lzma", 20: "zstd", 93: "zstd", 95: "xz"}
+_LZMA_HAS_END_MARK: Final = 2
+_LZMA_HEADER: Final = 9  # version, size of the properties, and (always 5) properties
 
-_LOCAL_HEADER: Final = struct.Struct("<4sHHHHHIIIHH")
-_CENTRAL_HEADER: Final = struct.Struct("<4sHHHHHHIIIHHHHHII")
-_END_RECORD: Final = struct.Struct("<4sHHHHIIH")
-_END64_RECORD: Final = struct.Struct("<4sQHHIIQQQQ")
-_LOCATOR64: Final = struct.Struct("<4sIQI")
-
-TAIL: Final = _END_RECORD.size + 0xFFFF  # the end record lies in the last bytes of the file
-
-_ENCRYPTED, _DESCRIBED, _UTF8 = 1, 8, 0x800
-_UNIX: Final = 3
-_SYMLINK: Final = 0xA000
-_MAX32: Final = 0xFFFFFFFF
-_METHODS: Final = {8: "deflate", 12: "bzip2", 93: "zstd"}
-_AES: Final = 99
-_ZIP64_EXTRA: Final = 1
-_UNICODE_PATH_EXTRA: Final = 0x7075
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Where the central directory is. ``shift``: bytes before the archive proper (a self-extractor)."""
-
-    entries: int
-    start: int
-    size: int
-    shift: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    raw: bytes
-    extra: bytes
-    flags: int
-    method: int
-    crc: int
-    stored: int | None  # None: unknown, as in a local header whose sizes follow the data
-    size: int | None
-    header: int
-    mode: int
-
-
-def is_zip_tail(tail: bytes) -> bool:
-    """Whether the last bytes of a file (:data:`TAIL`, or all) end in a zip, as those of a self-extractor do."""
-    found = tail.rfind(END)
-    if found < 0 or len(tail) - found < _END_RECORD.size:
-        return False
-    _, disk, _, _, entries, size, _, comment = _END_RECORD.unpack_from(tail, found)
-    return (
-        disk in (0, 0xFFFF)
-        and entries > 0
-        and size >= _CENTRAL_HEADER.size
-        and (len(tail) - found == _END_RECORD.size + comment)
-    )
+_MAX_GAPS: Final = 10_000
+_NO_HEADER_FITS: Final = LOCAL_HEADER.size  # a gap of so few bytes; descriptors and padding are shorter
 
 
 class Zip:
@@ -88,195 +36,145 @@ class Zip:
         self.notes: list[Note] = []
         self._file = file
         self._size = size
+        self._entries = ZipEntries(file, size)
+        self._reached = 0  # the furthest end of the members so far
+        self._gaps: list[tuple[int, int]] = []  # between them
 
     def members(self) -> Iterator[Member]:
-        """By the central directory; by local headers where that is missing or damaged."""
-        end = self._end()
-        listed: set[int] = set()  # only filled where the directory breaks, to find what it did not list
-        failure: ItemError | None = None
-        if end is None:
-            failure = truncated("the central directory is missing; members were found by their own headers")
+        """Every member; folders are left out. The unlisted ones, and all where there is no directory, come last."""
+        directory = self._entries.directory()
+        if directory is None:
+            failure: ItemError | None = truncated("the central directory is missing; members were found without it")
         else:
-            furthest = 0
-            try:
-                for entry in self._directory(end):
-                    if entry.header < furthest and not self.notes:
-                        self.notes.append(Note("corrupt", "members overlap or are listed out of order"))
-                    furthest = max(furthest, entry.header + (entry.stored or 0))
-                    listed.add(entry.header) if len(listed) < 1_000_000 else None
-                    yield self._member(entry)
-            except ItemError as error:
-                failure = error
-        if failure is None:
-            return
-        for entry in self._local_headers():
-            if entry.header not in listed:
-                yield self._member(entry)
-        raise failure
+            failure = yield from self._listed(directory)
+        if directory.disk if directory else self._entries.at(0, len(SPANNED)) == SPANNED:
+            failure = volume_missing("one part of a split archive; the other parts are needed")
+        if failure is not None:
+            self._gaps = [(0, self._size)]
+        yield from self._unlisted(directory)
+        if failure is not None:
+            raise failure
 
-    # The directory
-
-    def _at(self, start: int, size: int) -> bytes:
-        if start < 0:
-            return b""
-        self._file.seek(start)
-        return self._file.read(size)
-
-    def _end(self) -> _End | None:
-        tail = self._at(max(self._size - TAIL, 0), TAIL)
-        found = tail.rfind(END)
-        if found < 0 or len(tail) - found < _END_RECORD.size:
-            return None
-        at = max(self._size - TAIL, 0) + found
-        _, disk, first_disk, _, entries, size, start, _ = _END_RECORD.unpack_from(tail, found)
-        directory_end = at
-        locator = self._at(at - _LOCATOR64.size, _LOCATOR64.size)
-        if locator[:4] == _END64_LOCATOR and len(locator) == _LOCATOR64.size:
-            record_at = _LOCATOR64.unpack(locator)[2]
-            for candidate in (record_at, at - _LOCATOR64.size - _END64_RECORD.size):
-                record = self._at(candidate, _END64_RECORD.size)
-                if record[:4] == _END64 and len(record) == _END64_RECORD.size:
-                    _, _, _, _, disk, first_disk, _, entries, size, start = _END64_RECORD.unpack(record)
-                    directory_end = candidate
-                    break
-        if disk not in (0, 0xFFFF) or first_disk not in (0, 0xFFFF, disk):
-            message = f"part {disk + 1} of a split archive; the other parts are needed"
-            raise ItemError(Outcome.NEEDS_VOLUME, "volume-missing", message)
-        return _End(entries, start, size, directory_end - size - start)
-
-    def _directory(self, end: _End) -> Iterator[_Entry]:
-        at, stop = end.start + end.shift, end.start + end.shift + end.size
-        if end.shift < 0 or at < 0:
-            raise corrupt("the central directory is damaged; members were found by their own headers")
+    def _listed(self, directory: Directory) -> Generator[Member, None, ItemError | None]:
+        """The members of the directory; returns why it could not be read to its end."""
         count = 0
-        while at < stop:
-            header = self._at(at, _CENTRAL_HEADER.size)
-            if len(header) < _CENTRAL_HEADER.size or header[:4] != CENTRAL:
-                raise corrupt(f"the central directory is damaged after {count} members")
-            (_, made_by, _, flags, method, _, _, crc, stored, size, name_size, extra_size, comment_size, _, _) = (
-                _CENTRAL_HEADER.unpack(header)[:15]
-            )
-            attributes, start = _CENTRAL_HEADER.unpack(header)[15:]
-            rest = self._at(at + _CENTRAL_HEADER.size, name_size + extra_size)
-            raw, extra = rest[:name_size], rest[name_size:]
-            stored, size, start = _zip64(extra, stored, size, start)
-            at += _CENTRAL_HEADER.size + name_size + extra_size + comment_size
+        entries = self._entries.listed(directory)
+        while True:
+            try:
+                with reading("the central directory"):
+                    entry = next(entries, None)
+            except ItemError as error:
+                return error
+            if entry is None:
+                break
             count += 1
-            mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
-            if not raw.endswith(b"/"):
-                yield _Entry(raw, extra, flags, method, crc, stored, size, start + end.shift, mode)
-        if count & 0xFFFF != end.entries & 0xFFFF:
-            self.notes.append(Note("corrupt", f"the directory announces {end.entries} members and lists {count}"))
-
-    def _local_headers(self) -> Iterator[_Entry]:
-        """Entries found by their own headers, front to back."""
-        at = self._find(0, (LOCAL,))
-        while at is not None:
-            header = self._at(at, _LOCAL_HEADER.size)
-            if len(header) < _LOCAL_HEADER.size:
-                return
-            _, _, flags, method, _, _, crc, stored, size, name_size, extra_size = _LOCAL_HEADER.unpack(header)
-            rest = self._at(at + _LOCAL_HEADER.size, name_size + extra_size)
-            raw, extra = rest[:name_size], rest[name_size:]
-            data = at + _LOCAL_HEADER.size + name_size + extra_size
-            known = not flags & _DESCRIBED
-            if known:
-                stored, size, _ = _zip64(extra, stored, size, 0)
-            if raw and not raw.endswith(b"/"):
-                yield _Entry(raw, extra, flags, method, crc, stored if known else None, size if known else None, at, 0)
-            at = self._find(data + stored if known else data, (LOCAL,))
-
-    def _find(self, start: int, signatures: tuple[bytes, ...]) -> int | None:
-        """The first place at or after ``start`` where one of the 4-byte signatures stands."""
-        while start < self._size:
-            block = self._at(start, CHUNK + 3)
-            hits = [hit for signature in signatures if (hit := block.find(signature)) >= 0]
-            if hits:
-                return start + min(hits)
-            if len(block) < CHUNK + 3:
-                return None
-            start += CHUNK
+            member = self._member(entry)
+            if not entry.is_folder:
+                yield member
+        self._add_gap(directory.start)
+        if count & 0xFFFF != directory.entries & 0xFFFF:
+            self._note(f"the directory announces {directory.entries} members and lists {count}")
         return None
+
+    def _unlisted(self, directory: Directory | None) -> Iterator[Member]:
+        """Members in the gaps that the directory does not list."""
+        listed: set[int] | None = None
+        for start, stop in self._gaps:
+            for entry in self._entries.unlisted(start, stop):
+                if listed is None:
+                    listed = self._headers(directory)
+                if entry.header not in listed and not entry.is_folder:
+                    if directory is not None:
+                        self._note("there are members that the directory does not list; they were read as well")
+                    yield self._member(entry)
+
+    def _headers(self, directory: Directory | None) -> set[int]:
+        found: set[int] = set()
+        if directory is not None:
+            with contextlib.suppress(ItemError):  # a damage was met and reported the first time
+                found.update(entry.header for entry in self._entries.listed(directory))
+        return found
+
+    def _note(self, message: str) -> None:
+        note = Note("corrupt", message)
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _add_gap(self, until: int) -> None:
+        if until - self._reached > _NO_HEADER_FITS:
+            if len(self._gaps) < _MAX_GAPS:
+                self._gaps.append((self._reached, until))
+            else:
+                self._gaps[-1] = (self._gaps[-1][0], until)
 
     # Members
 
-    def _member(self, entry: _Entry) -> Member:
-        name = _name(entry)
+    def _member(self, entry: ZipEntry) -> Member:
         notes: list[Note] = []
-        problem: ItemError | None = None
-        data, stored = 0, entry.stored
-        header = self._at(entry.header, _LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size or header[:4] != LOCAL:
-            problem = corrupt("its own header is missing")
+        data, problem = 0, None
+        if entry.here:
+            try:
+                with reading("its own header"):
+                    data = self._find_data(entry, notes)
+            except ItemError as error:
+                problem = error
         else:
-            name_size, extra_size = _LOCAL_HEADER.unpack(header)[9:]
-            data = entry.header + _LOCAL_HEADER.size + name_size + extra_size
-            own = self._at(entry.header + _LOCAL_HEADER.size, name_size)
-            if own != entry.raw:
-                notes.append(Note("corrupt", f"its own header names it {decode_name(own)[:200]!r}"))
+            problem = volume_missing("it lies in another part of the archive")
         if entry.flags & _ENCRYPTED or entry.method == _AES:
             problem = encrypted("locked with a password")
-        elif entry.method not in _METHODS and entry.method != 0:
+        elif entry.method not in _METHODS and entry.method != _STORED:
             problem = unsupported(f"zip method {entry.method} is not read by this version")
-        if stored is None:
-            stop = self._find(data, (_DESCRIPTOR, LOCAL, CENTRAL)) if entry.method == 0 else None
-            stored = (self._size if stop is None else stop) - data
-        special = "a symbolic link" if entry.mode & 0xF000 == _SYMLINK else ""
-        span = max(stored, 0)
+        if entry.mode & _FILE_TYPE == _SYMLINK:
+            notes.append(Note("link", "a symbolic link; what it points to was not looked at"))
+        stored = self._stored(entry, data)
+        if data:
+            self._add_extent(entry.header, data + stored)
+        return Member(
+            entry.raw,
+            entry.name,
+            max(stored, 1),
+            lambda: self._open(entry, data, stored),
+            entry.size,
+            problem=problem,
+            notes=tuple(notes),
+        )
 
-        def reopen() -> BinaryIO:
-            body = cast(BinaryIO, Range(self._file, data, span))
-            plain = body if entry.method == 0 else cast(BinaryIO, Decompressed(body, _METHODS[entry.method]))
-            return cast(BinaryIO, _Checked(plain, entry.crc if entry.stored is not None else None, entry.size))
+    def _find_data(self, entry: ZipEntry, notes: list[Note]) -> int:
+        header = self._entries.at(entry.header, LOCAL_HEADER.size + len(entry.raw))
+        if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL):
+            raise corrupt("its own header is missing")
+        name_size, extra_size = (int(n) for n in LOCAL_HEADER.unpack_from(header)[9:])
+        own = header[LOCAL_HEADER.size :]
+        if own != entry.raw or name_size != len(own):
+            own = self._entries.at(entry.header + LOCAL_HEADER.size, name_size)
+            notes.append(Note("corrupt", f"its own header names it {decode_name(own)[:200]!r}"))
+        return entry.header + LOCAL_HEADER.size + name_size + extra_size
 
-        return Member(entry.raw, name, max(span, 1), reopen, entry.size, special, problem, tuple(notes))
+    def _stored(self, entry: ZipEntry, data: int) -> int:
+        """The bytes that it takes. Without a size: as far as the next header if it is not compressed, else unknown."""
+        if entry.stored is not None:
+            return entry.stored
+        stop = self._entries.find(data, self._size, (LOCAL, CENTRAL)) if entry.method == _STORED else None
+        return (self._size if stop is None else stop) - data
 
+    def _add_extent(self, start: int, stop: int) -> None:
+        if start < self._reached:
+            self._note("members overlap, or are listed in another order than they are stored")
+        self._add_gap(start)
+        self._reached = max(self._reached, stop)
 
-class _Checked(Stream):
-    """Passes bytes on; at the end raises where they are too few, or not those that the CRC was made of."""
-
-    def __init__(self, source: BinaryIO, crc: int | None, size: int | None) -> None:
-        super().__init__()
-        self._source, self._want, self._size = source, crc, size
-        self._crc, self._at = 0, 0
-
-    def _read(self, size: int) -> bytes:
-        data = self._source.read(size)
-        self._crc = zlib.crc32(data, self._crc)
-        self._at += len(data)
-        if size and not data:
-            if self._size is not None and self._at < self._size:
-                raise truncated(f"{self._at} of {self._size} bytes are there")
-            if self._want is not None and self._crc != self._want:
-                raise corrupt("its checksum (CRC-32) is wrong")
-        return data
-
-
-def _zip64(extra: bytes, stored: int, size: int, start: int) -> tuple[int, int, int]:
-    """Sizes and offset with the 64-bit values of the extra field where the 32-bit ones are full (APPNOTE 4.5.3)."""
-    field = _extra(extra, _ZIP64_EXTRA)
-    values = [size, stored, start]
-    at = 0
-    for i, value in enumerate(values):
-        if value == _MAX32 and len(field) >= at + 8:
-            values[i] = int.from_bytes(field[at : at + 8], "little")
-            at += 8
-    return values[1], values[0], values[2]
-
-
-def _extra(extra: bytes, wanted: int) -> bytes:
-    at = 0
-    while at + 4 <= len(extra):
-        kind, size = struct.unpack_from("<HH", extra, at)
-        if kind == wanted:
-            return extra[at + 4 : at + 4 + size]
-        at += 4 + size
-    return b""
+    def _open(self, entry: ZipEntry, data: int, stored: int) -> BinaryIO:
+        body = cast(BinaryIO, Range(self._file, data, stored))
+        if entry.method == _LZMA:
+            body = _with_lzma_header(body, entry)
+        if entry.method != _STORED:
+            body = cast(BinaryIO, Decompressed(body, _METHODS[entry.method]))
+        return cast(BinaryIO, Checked(body, entry.size, entry.crc))
 
 
-def _name(entry: _Entry) -> str:
-    """The name as text: Info-ZIP's Unicode field if it was made for these bytes (APPNOTE 4.6.9), else a guess."""
-    field = _extra(entry.extra, _UNICODE_PATH_EXTRA)
-    if len(field) > 5 and int.from_bytes(field[1:5], "little") == zlib.crc32(entry.raw):
-        return decode_name(field[5:], utf8=True)
-    return decode_name(entry.raw, utf8=bool(entry.flags & _UTF8))
+def _with_lzma_header(body: BinaryIO, entry: ZipEntry) -> BinaryIO:
+    """The data of method 14 (APPNOTE 5.8.8) as the .lzma file it would be: properties, then the size or "unknown"."""
+    properties = body.read(_LZMA_HEADER)[4:]
+    unknown = entry.flags & _LZMA_HAS_END_MARK or entry.size is None
+    size = b"\xff" * 8 if unknown else (entry.size or 0).to_bytes(8, "little")
+    return cast(BinaryIO, Joined(properties + size, body))

@@ -1,0 +1,280 @@
+"""Entries of a zip: from its central directory, or found by the members' own headers. Layout: APPNOTE.TXT 6.3.10."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from leakmatch.sources.guard import corrupt
+from leakmatch.sources.names import decode_name
+from leakmatch.sources.streams import CHUNK
+
+LOCAL: Final = b"PK\x03\x04"
+CENTRAL: Final = b"PK\x01\x02"
+END: Final = b"PK\x05\x06"
+SPANNED: Final = b"PK\x07\x08" + LOCAL  # begins the first of several volumes
+NOT_SPANNED: Final = b"PK00" + LOCAL  # meant to be several, became one
+_END64: Final = b"PK\x06\x06"
+_END64_LOCATOR: Final = b"PK\x06\x07"
+_DESCRIPTOR: Final = b"PK\x07\x08"
+_DIGITAL_SIGNATURE: Final = b"PK\x05\x05"
+_SIGNATURES: Final = (LOCAL, CENTRAL, END, _END64, _DESCRIPTOR, b"PK\x06\x08")
+
+LOCAL_HEADER: Final = struct.Struct("<4sHHHHHIIIHH")
+_CENTRAL_HEADER: Final = struct.Struct("<4sHHHHHHIIIHHHHHII")
+_END_RECORD: Final = struct.Struct("<4sHHHHIIH")
+_END64_RECORD: Final = struct.Struct("<4sQHHIIQQQQ")
+_LOCATOR64: Final = struct.Struct("<4sIQI")
+
+TAIL: Final = _END_RECORD.size + 0xFFFF  # the end record lies in the last bytes of the file
+_DIRECTORY_BLOCK: Final = 4 << 20
+_DESCRIPTOR_SEARCHES: Final = 16  # in vain, each to the end of the file
+
+_DESCRIBED: Final = 8
+_UTF8: Final = 0x800
+_UNIX: Final = 3
+_MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
+_ZIP64_EXTRA: Final = 1
+_UNICODE_PATH_EXTRA: Final = 0x7075
+_KNOWN_METHODS: Final = frozenset({*range(21), *range(92, 100)})
+_HIGHEST_VERSION: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ZipEntry:
+    """One member as a header announces it. ``None``: not known, as where its sizes follow the data.
+
+    ``header``: where its own header is; ``here``: whether that is in this volume.
+    """
+
+    raw: bytes
+    extra: bytes
+    flags: int
+    method: int
+    crc: int | None
+    stored: int | None
+    size: int | None
+    header: int
+    mode: int = 0
+    here: bool = True
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, and nothing but that: data behind a folder's name is looked at."""
+        return self.raw.endswith(b"/") and not self.size
+
+    @property
+    def name(self) -> str:
+        """Info-ZIP's Unicode name if it was made for these bytes (APPNOTE 4.6.9), else a guess."""
+        field = _extra(self.extra, _UNICODE_PATH_EXTRA)
+        if len(field) > 5 and int.from_bytes(field[1:5], "little") == zlib.crc32(self.raw):
+            return decode_name(field[5:], utf8=True)
+        return decode_name(self.raw, utf8=bool(self.flags & _UTF8))
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Where the central directory is, and how many entries it is said to have.
+
+    ``shift``: bytes before the archive proper (a self-extractor). ``disk``: the number of this volume, from 0.
+    """
+
+    entries: int
+    start: int
+    stop: int
+    shift: int
+    disk: int
+
+
+def is_zip_tail(tail: bytes, size: int) -> bool:
+    """Whether the last bytes (:data:`TAIL`, or all) of a file of ``size`` bytes end a zip, as in a self-extractor."""
+    before = size - len(tail)
+    directory = _find_directory(tail, size, lambda at, length: tail[at - before :][:length] if at >= before else b"")
+    return directory is not None and directory.stop > directory.start
+
+
+class ZipEntries:
+    """Finds the entries of the archive in ``file``, of ``size`` bytes."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._size = size
+        self._searches = _DESCRIPTOR_SEARCHES
+        self._window, self._window_at = b"", 0  # what find() looked through last
+
+    def at(self, start: int, size: int) -> bytes:
+        """The ``size`` bytes from ``start``, or what there is of them."""
+        if start < 0:
+            return b""
+        self._file.seek(start)
+        return self._file.read(size)
+
+    def directory(self) -> Directory | None:
+        """Where the central directory is, or ``None`` without one."""
+        tail = self.at(max(self._size - TAIL, 0), TAIL)
+        return _find_directory(tail, self._size, self.at)
+
+    def listed(self, directory: Directory) -> Iterator[ZipEntry]:
+        """The entries of the directory, by block of it in the order of their data, so that this is read forward.
+
+        Raises :class:`ItemError` where the directory is damaged.
+        """
+        at, count = directory.start, 0
+        while at < directory.stop:
+            block = self.at(at, min(_DIRECTORY_BLOCK, directory.stop - at))
+            if block.startswith(_DIGITAL_SIGNATURE):
+                return
+            entries: list[ZipEntry] = []
+            used = 0
+            while found := _central_entry(block, used, directory):
+                entry, used = found
+                entries.append(entry)
+            yield from sorted(entries, key=lambda entry: entry.header)
+            if not used:
+                raise corrupt(f"the central directory is damaged after {count} members")
+            at, count = at + used, count + len(entries)
+
+    # Members' own headers
+
+    def unlisted(self, start: int, stop: int) -> Iterator[ZipEntry]:
+        """Entries between ``start`` and ``stop`` by their own headers, front to back."""
+        at = self.find(start, stop, (LOCAL,))
+        while at is not None:
+            found = self._local_entry(at, stop)
+            if found is None:
+                at = self.find(at + 1, stop, (LOCAL,))
+                continue
+            entry, following = found
+            yield entry
+            at = self.find(following, stop, (LOCAL,))
+
+    def _local_entry(self, at: int, stop: int) -> tuple[ZipEntry, int] | None:
+        """The entry whose header is at ``at``, and where to look for the next; ``None`` if it is none."""
+        header = self.at(at, LOCAL_HEADER.size)
+        if len(header) < LOCAL_HEADER.size:
+            return None
+        _, version, flags, method, _, _, crc, stored, size, name_size, extra_size = LOCAL_HEADER.unpack(header)
+        if not name_size or method not in _KNOWN_METHODS or version & 0xFF > _HIGHEST_VERSION:
+            return None
+        rest = self.at(at + LOCAL_HEADER.size, name_size + extra_size)
+        raw, extra = rest[:name_size], rest[name_size:]
+        data = at + LOCAL_HEADER.size + name_size + extra_size
+        if flags & _DESCRIBED:
+            described = self._described(data, stop)
+            if described is None:
+                return ZipEntry(raw, extra, flags, method, None, None, None, at), data
+            crc, stored, size = described
+        else:
+            stored, size, _ = _zip64(extra, stored, size, 0)
+        entry = ZipEntry(raw, extra, flags, method, crc, stored, size, at)
+        return entry, self._behind(data, stored, method, stop)
+
+    def _described(self, data: int, stop: int) -> tuple[int, int, int] | None:
+        """CRC and sizes from the descriptor behind the data at ``data``: the first whose size leads back there."""
+        at = self.find(data, stop, (_DESCRIPTOR,)) if self._searches else None
+        while at is not None:
+            record = self.at(at, 24)
+            for width in (4, 8):
+                stored = int.from_bytes(record[8 : 8 + width], "little")
+                size = record[8 + width : 8 + 2 * width]
+                if stored == at - data and len(size) == width:
+                    return int.from_bytes(record[4:8], "little"), stored, int.from_bytes(size, "little")
+            at = self.find(at + 1, stop, (_DESCRIPTOR,))
+        self._searches = max(self._searches - 1, 0)
+        return None
+
+    def _behind(self, data: int, stored: int, method: int, stop: int) -> int:
+        """Where to go on behind a member. A size that leads nowhere is not believed."""
+        end = data + stored
+        if end <= self._size and (end == self._size or self.at(end, 4).startswith(_SIGNATURES)):
+            return end
+        if method == 0 and self.at(data, 4) == LOCAL:
+            return stop  # a zip in the zip; its own reader finds what is in there
+        return data
+
+    def find(self, start: int, stop: int, signatures: tuple[bytes, ...]) -> int | None:
+        """The first place from ``start``, before ``stop``, where one of the 4-byte signatures stands."""
+        while start < stop:
+            if not self._window_at <= start < self._window_at + len(self._window) - 3:
+                self._window, self._window_at = self.at(start, CHUNK + 3), start
+            hits = [self._window.find(signature, start - self._window_at) for signature in signatures]
+            if max(hits) >= 0:
+                first = self._window_at + min(hit for hit in hits if hit >= 0)
+                return first if first < stop else None
+            if len(self._window) < CHUNK + 3:
+                return None
+            start = self._window_at + CHUNK
+        return None
+
+
+def _central_entry(block: bytes, at: int, directory: Directory) -> tuple[ZipEntry, int] | None:
+    """The entry at ``at`` of a block of the directory and where the next is; ``None`` if it is not all there."""
+    if len(block) - at < _CENTRAL_HEADER.size:
+        return None
+    (signature, made_by, _, flags, method, _, _, crc, stored, size, name_size, extra_size, comment_size, disk, _) = (
+        _CENTRAL_HEADER.unpack_from(block, at)[:15]
+    )
+    attributes, header = _CENTRAL_HEADER.unpack_from(block, at)[15:]
+    names = at + _CENTRAL_HEADER.size
+    end = names + name_size + extra_size + comment_size
+    if signature != CENTRAL or end > len(block):
+        return None
+    raw, extra = block[names : names + name_size], block[names + name_size : end - comment_size]
+    if _MAX32 in (stored, size, header):
+        stored, size, header = _zip64(extra, stored, size, header)
+    mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
+    here = disk in (directory.disk, _MAX16)
+    return ZipEntry(raw, extra, flags, method, crc, stored, size, header + directory.shift, mode, here), end
+
+
+def _find_directory(tail: bytes, size: int, read: Callable[[int, int], bytes]) -> Directory | None:
+    """The directory that the last believable end record points to. ``read(start, length)`` gives other bytes."""
+    found = len(tail)
+    while (found := tail.rfind(END, 0, found)) >= 0:
+        if len(tail) - found >= _END_RECORD.size:
+            directory = _directory(tail[found:], size - len(tail) + found, read)
+            if directory is not None:
+                return directory
+    return None
+
+
+def _directory(record: bytes, at: int, read: Callable[[int, int], bytes]) -> Directory | None:
+    _, disk, _, _, entries, length, start, _ = _END_RECORD.unpack_from(record)
+    stop = at
+    locator = read(at - _LOCATOR64.size, _LOCATOR64.size) if at >= _LOCATOR64.size else b""
+    if locator.startswith(_END64_LOCATOR) and len(locator) == _LOCATOR64.size:
+        for candidate in (_LOCATOR64.unpack(locator)[2], at - _LOCATOR64.size - _END64_RECORD.size):
+            record = read(candidate, _END64_RECORD.size) if 0 <= candidate < at else b""
+            if record.startswith(_END64) and len(record) == _END64_RECORD.size:
+                _, _, _, _, disk, _, _, entries, length, start = _END64_RECORD.unpack(record)
+                stop = candidate
+                break
+    shift = stop - length - start  # less than 0 where the beginning of the file is lost
+    if stop < length or (length and read(stop - length, 4) not in ((CENTRAL,) if shift < 0 else (CENTRAL, b""))):
+        return None
+    return Directory(entries, stop - length, stop, shift, 0 if disk == _MAX16 else disk)
+
+
+def _zip64(extra: bytes, stored: int, size: int, start: int) -> tuple[int, int, int]:
+    """Sizes and offset with the 64-bit values of the extra field where the 32-bit ones are full (APPNOTE 4.5.3)."""
+    field = _extra(extra, _ZIP64_EXTRA)
+    values = [size, stored, start]
+    at = 0
+    for i, value in enumerate(values):
+        if value == _MAX32 and len(field) >= at + 8:
+            values[i] = int.from_bytes(field[at : at + 8], "little")
+            at += 8
+    return values[1], values[0], values[2]
+
+
+def _extra(extra: bytes, wanted: int) -> bytes:
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, at)
+        if kind == wanted:
+            return extra[at + 4 : at + 4 + size]
+        at += 4 + size
+    return b""

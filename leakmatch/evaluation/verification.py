@@ -166,7 +166,7 @@ def verify_pairs(images: Path, table: Path, settings: Settings, progress: Progre
         listed = {_inside(file.locator) for file in inventory.files}
         _refuse_missing({path for path in wanted if listed.isdisjoint(_holders(path))}, table, images, min(listed))
     sink = _Sink(wanted, pack.model_id, inventory, progress)
-    with closing(start(pack, settings, mirrored=False, pictures=len(wanted))) as executor:
+    with closing(start(pack, settings, inventory, mirrored=False)) as executor:
         executor.run(_tasks(inventory, wanted), sink)
     _refuse_missing(wanted - sink.taken, table, images, sink.example, sink.trouble)
     scores = _scores(pairs, sink.vectors)

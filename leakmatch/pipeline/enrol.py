@@ -58,7 +58,7 @@ def enroll(
     if gallery.exists():
         with Gallery.open(gallery) as existing:
             existing.require_model(pack.model_id)
-    with closing(start(pack, settings, mirrored=True)) as executor, deferred_interrupt() as check:
+    with closing(start(pack, settings, plan.inventory, mirrored=True)) as executor, deferred_interrupt() as check:
         sink = _Sink(gallery, pack, plan, progress, check)
         try:
             executor.run(plan.tasks(), sink)

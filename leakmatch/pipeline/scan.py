@@ -62,7 +62,7 @@ def scan(
     calibration = pack_calibration(pack, settings)
     inventory = take_inventory(sources)
     with (
-        closing(start(pack, settings, mirrored=False)) as executor,
+        closing(start(pack, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery) as opened,
         _case(case, sources, opened, pack, calibration, settings, inventory) as ledger,
     ):

@@ -36,7 +36,7 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
     calibration = pack_calibration(pack, settings)
     inventory = take_inventory(photos)
     with (
-        closing(start(pack, settings, mirrored=False, pictures=len(inventory.files))) as executor,
+        closing(start(pack, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery) as opened,
     ):
         opened.require_model(pack.model_id)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from leakmatch.errors import UsageError
 from leakmatch.faces.packs import Pack
@@ -15,12 +16,20 @@ from leakmatch.settings import Settings
 from leakmatch.sources.folder import SourceFile, inventory
 
 
+_PICTURE_BYTES: Final = 50_000  # a small photo; an archive of this size holds at least one
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """Every file below the sources, in order, and what was noticed while listing them."""
 
     files: tuple[SourceFile, ...]
     incidents: tuple[Incident, ...]
+
+    @property
+    def pictures(self) -> int:
+        """About how many pictures there may be: no worker is started that would have nothing to do."""
+        return max(len(self.files), sum(file.size for file in self.files) // _PICTURE_BYTES)
 
 
 def take_inventory(sources: Sequence[Path]) -> Inventory:
@@ -44,18 +53,17 @@ def can_isolate() -> bool:
     return sys.platform == "linux"
 
 
-def start(pack: Pack, settings: Settings, *, mirrored: bool, pictures: int | None = None) -> Executor:
+def start(pack: Pack, settings: Settings, inventory: Inventory, *, mirrored: bool) -> Executor:
     """Workers that are ready to read and look. Call it before a gallery or a key is read.
 
-    ``pictures`` bounds the number of workers where it is known how few there are. Optional executors are imported
-    here, so that the trusted process loads no decoder where it has workers.
+    ``mirrored``: hash the mirror images, too. Executors are imported here, so that the trusted process loads no
+    decoder where it has workers.
     """
     setup = Setup(str(pack.folder.absolute()), settings.budget, mirrored)
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool
 
-        count = settings.worker_count
-        return Pool(setup, count if pictures is None else max(1, min(count, pictures)))
+        return Pool(setup, max(1, min(settings.worker_count, inventory.pictures)))
     from leakmatch.pipeline.inline import Inline
 
     return Inline(setup)

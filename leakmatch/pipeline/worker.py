@@ -14,8 +14,10 @@ import resource
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +34,8 @@ ANALYSER: Final = "analyser"
 #: Payload that may wait between the reader and the analysers, in bytes and in items.
 IN_FLIGHT_BYTES: Final = 64 << 20
 IN_FLIGHT_ITEMS: Final = 128
+
+HEARTBEAT_SECONDS: Final = 0.25  # between two signs of life from a reader that has nothing else to say
 
 ADDRESS_SPACE: Final = 6 << 30  # a worker that grows past this fails an allocation and reports the item
 _PR_SET_PDEATHSIG: Final = 1
@@ -89,7 +93,10 @@ class Reader:
         root = Locator.from_json(task.fields["root"])
         path = Path(os.fsdecode(bytes.fromhex(task.fields["path"])))
         entries = 0
-        for found in walk(path, root, self._budget, self._is_image, lambda position: position not in stored):
+        found_items = walk(
+            path, root, self._budget, self._is_image, lambda position: position not in stored, self._heartbeat(file)
+        )
+        for found in found_items:
             if not isinstance(found, Entry):
                 self._channel.send("incident", {"file": file, **incident_fields(found)})
                 continue
@@ -101,6 +108,19 @@ class Reader:
             else:
                 self._hand_over(file, found, found.payload)
         self._channel.send("walked", {"file": file, "entries": entries})
+
+    def _heartbeat(self, file: int) -> Callable[[int], None]:
+        """What tells the parent how far into ``file`` the walk is, a few times a second at most."""
+        told = -HEARTBEAT_SECONDS
+
+        def tell(position: int) -> None:
+            nonlocal told
+            now = time.monotonic()
+            if now - told >= HEARTBEAT_SECONDS:
+                told = now
+                self._channel.send("reading", {"file": file, "position": position})
+
+        return tell
 
     def _hand_over(self, file: int, entry: Entry, payload: bytes) -> None:
         while self._waiting_items and (

@@ -5,7 +5,8 @@ Three terms in [0, 1]; the quality is the least of them, because a template is n
 - *size*: the distance between the eyes in source pixels, relative to the 35.2 pixels they have in the aligned crop
   (1: the crop is not enlarged);
 - *sharpness*: the share of the crop's contrast that is finer than a Gaussian of 2 pixels, around eyes and mouth,
-  from 0.1 (term 0) to 0.5 (term 1). A crop enlarged from a tiny face is blurred by this measure, too;
+  relative to 0.4, which one face in thirty of LFW reaches. A crop enlarged from a tiny face is blurred by this
+  measure, too;
 - *pose*: 1 for a nose half-way between the eyes, falling to 0.5 where it lies below an eye (a yaw of some 50
   degrees). It never goes lower, for a profile is a worse template but no defect.
 
@@ -21,20 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakmatch.arrays import ByteArray, FloatArray
-from leakmatch.faces.align import TEMPLATE
+from leakmatch.faces.align import TEMPLATE, similarities
 from leakmatch.records import FaceBatch, TemplateBatch
 
 TOO_SMALL: Final = "too-small"
 TOO_BLURRED: Final = "too-blurred"
 
 #: Below this distance between the eyes (source pixels) a face is too small to enrol.
-MIN_EYE_DISTANCE: Final = 12.0
+MIN_EYE_DISTANCE: Final = 10.0
 #: Below this quality a face of sufficient size is too blurred to enrol (size and pose cannot bring it so low).
 MIN_QUALITY: Final = 0.25
 
 _CROP_EYE_DISTANCE: Final = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
 _DETAIL_SIGMA: Final = 2.0
-_NO_DETAIL, _FULL_DETAIL = 0.1, 0.5
+_FULL_DETAIL: Final = 0.4
 _FACE: Final = (slice(32, 104), slice(24, 88))  # eyes to mouth of the aligned crop, clear of the picture's edge
 
 
@@ -42,15 +43,20 @@ def face_quality(landmarks: FloatArray, crops: ByteArray) -> FloatArray:
     """The quality float32[F] in [0, 1] of faces with ``landmarks`` float32[F,5,2] in pixels of their picture and
     aligned ``crops`` uint8[F,112,112,3] BGR."""
     size = eye_distances(landmarks) / _CROP_EYE_DISTANCE
-    detail = (sharpness(crops) - _NO_DETAIL) / (_FULL_DETAIL - _NO_DETAIL)
+    detail = sharpness(crops) / _FULL_DETAIL
     pose = 1 - 0.5 * yaw(landmarks).clip(0, 1)
     return np.minimum(np.minimum(size, detail), pose).clip(0, 1).astype(np.float32)
 
 
 def eye_distances(landmarks: FloatArray) -> NDArray[np.float64]:
-    """Pixels between the eyes: float64[F]."""
-    distances: NDArray[np.float64] = np.linalg.norm(landmarks[:, 1].astype(np.float64) - landmarks[:, 0], axis=1)
-    return distances
+    """Pixels between the eyes of the template fitted to each face's landmarks float32[F,5,2]: float64[F].
+
+    Fitted to all five points, so that a turned head, whose eyes are close together, does not count as small.
+    Landmarks that all coincide give 0.
+    """
+    matrices = similarities(landmarks)
+    distances: NDArray[np.float64] = _CROP_EYE_DISTANCE / np.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
+    return np.nan_to_num(distances, nan=0.0)
 
 
 def sharpness(crops: ByteArray) -> NDArray[np.float64]:

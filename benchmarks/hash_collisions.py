@@ -99,8 +99,8 @@ def on_plain_ground(bgr: ByteArray) -> ByteArray:
 
 
 def recoded(bgr: ByteArray, suffix: str, quality: int) -> ByteArray:
-    flag = cv2.IMWRITE_WEBP_QUALITY if suffix == ".webp" else cv2.IMWRITE_JPEG_QUALITY
-    payload = cv2.imencode(suffix, bgr, [flag, quality])[1].tobytes()
+    flag = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY, ".png": cv2.IMWRITE_PNG_COMPRESSION}
+    payload = cv2.imencode(suffix, bgr, [flag[suffix], quality])[1].tobytes()
     return next(decode(payload, Budget())).bgr
 
 
@@ -123,7 +123,7 @@ COPIES: dict[str, Change] = {
     "half size, JPEG 60": lambda bgr, rng: recoded(scaled(bgr, 0.5), ".jpg", 60),
     "double size": lambda bgr, rng: scaled(bgr, 2.0),
     "mirrored": lambda bgr, rng: np.ascontiguousarray(bgr[:, ::-1]),
-    "PNG": lambda bgr, rng: recoded(bgr, ".png", 0),
+    "PNG": lambda bgr, rng: recoded(bgr, ".png", 1),
     "WebP quality 80": lambda bgr, rng: recoded(bgr, ".webp", 80),
     "grayscale": lambda bgr, rng: cv2.cvtColor(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR),
     "20 % brighter": lambda bgr, rng: cv2.convertScaleAbs(bgr, alpha=1.2),
@@ -165,17 +165,18 @@ def collisions(
     names = [names[i] for i in keep]
     person = np.unique([Path(name).parent.name for name in names], return_inverse=True)[1]
     straight, mirror = hashes.straight[keep], hashes.mirror[keep]
+    place = {name: i for i, name in enumerate(names)}
+    hidden = {(place[a], place[b]) for a, b in map(sorted, same) if a in place and b in place}
     joint, near = np.zeros(2 * 65 * 65, np.int64), []
     for i in range(len(names) - 1):
         different = np.ones(len(names) - 1 - i, np.bool_)
+        different[[b - i - 1 for a, b in hidden if a == i]] = False
         for way, others in (("straight", straight), ("mirrored", mirror)):
             phash, total = totals(others[i + 1 :], straight[i])
-            for j in np.flatnonzero(total <= most):
-                pair = (names[i], names[i + 1 + j])
-                different[j] = frozenset(pair) not in same
-                near.append((int(total[j]), int(phash[j]), way, *pair))
             cell = ((person[i + 1 :] == person[i]) * 65 + phash) * 65 + total - phash
             joint += np.bincount(cell[different], minlength=2 * 65 * 65)
+            for j in np.flatnonzero(total <= most):
+                near.append((int(total[j]), int(phash[j]), way, names[i], names[i + 1 + j]))
     return Collisions(joint.reshape(2, 65, 65), sorted(near))
 
 
@@ -223,7 +224,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--same", type=Path, help="CSV with columns a,b: pairs that show the same photo")
     parser.add_argument("--copies", type=int, default=1500, help="pictures of which copies are made (default 1500)")
     parser.add_argument("--min-quality", type=float, default=0.75, help="hashes below are left out (default 0.75)")
-    parser.add_argument("--nearest", type=int, default=0, help="list the pairs at most this many bits apart")
+    parser.add_argument("--nearest", type=int, default=-1, help="also list the pairs at most this many bits apart")
     parser.add_argument("--json", action="store_true", help="print one JSON record")
     return parser.parse_args(arguments)
 

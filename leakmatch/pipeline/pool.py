@@ -23,6 +23,7 @@ from typing import Final
 
 from leakmatch import errors
 from leakmatch.errors import LeakMatchError
+from leakmatch.locator import printable
 from leakmatch.pipeline.channel import Channel, ChannelClosed, Message, ProtocolError
 from leakmatch.pipeline.tasks import FileTask, Ranges, Setup, Sink
 from leakmatch.pipeline.wire import read_analysis, read_entry, read_incident
@@ -142,7 +143,11 @@ class Pool:
             self._failed_starts = 0
             worker.since = self._heard = time.monotonic()
         elif message.kind == "failed":
-            raise _start_error(message) if not worker.ready else ChannelClosed(str(message.fields.get("message")))
+            if not worker.ready:
+                raise _start_error(message)
+            told = str(message.fields.get("message")).strip()
+            _log.warning("a worker (%s) met a defect:\n%s", worker.role, _printable_lines(told))
+            raise ChannelClosed(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
         elif worker.role == READER:
             self._heard = time.monotonic()
             self._take_from_reader(message)
@@ -429,6 +434,11 @@ def _start_error(message: Message) -> LeakMatchError:
     text = str(message.fields.get("message"))
     by_code = {errors.USAGE: errors.UsageError, errors.INTEGRITY: errors.IntegrityError}
     return by_code.get(int(message.fields.get("exit_code", 1)), LeakMatchError)(text)
+
+
+def _printable_lines(text: str) -> str:
+    """A worker's words for a log: lines stay, anything that could act on a terminal is escaped."""
+    return "\n".join(printable(line) for line in text.splitlines())
 
 
 def _scrubbed_environment() -> dict[str, str]:

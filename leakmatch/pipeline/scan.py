@@ -281,7 +281,7 @@ def machine(settings: Settings) -> dict[str, Any]:
     packages = ("numpy", "faiss-cpu", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif")
     return {
         "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": platform.machine(),
         "python": sys.version.split()[0],
         "cores": os.cpu_count(),
         "workers": settings.worker_count,

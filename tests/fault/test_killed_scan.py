@@ -102,7 +102,7 @@ def test_workers_die_with_their_parent(pack_home: Path, seized: Path, sample_pho
         text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
         children = [int(pid) for pid in text.split()]
         time.sleep(0.05)
-    assert len(children) == 3
+    assert len(children) >= 3
     process.kill()
     process.wait()
     deadline = time.monotonic() + 10

@@ -61,7 +61,7 @@ def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) ->
     from leakmatch.records import LOOKED_AT, Decision
 
     outcomes = case.outcomes()
-    decided = {decision: 0 for decision in Decision}
+    decided = dict.fromkeys(Decision, 0)
     matched: set[object] = set()
     for row in rows(case, "candidates"):
         decided[Decision(str(row["decision"]))] += 1

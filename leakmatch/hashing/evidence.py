@@ -60,6 +60,13 @@ WHOLE_PICTURE: Final = Rule(max_distance=8, min_quality=MIN_QUALITY, chance_at_2
 FACE_CROP: Final = Rule(max_distance=8, min_quality=MIN_QUALITY, chance_at_20=6.5e-5, per_bit=1.8, pairs=18_855_011)
 
 
+#: Where the templates of two faces say with this score that they are the same, their crops may differ by more and still
+#: be of one picture: within 20 bits stay 54 to 95 % of copies cropped, resized or mirrored; of 8,397 pairs of different
+#: photos of one person one did. Nobody is named wrongly by it: the person is the same.
+COPY_SCORE: Final = 0.9
+COPY_DISTANCE: Final = 20
+
+
 def same_picture(phash_distance: LongArray, dhash_distance: LongArray, quality: FloatArray, rule: Rule) -> BoolArray:
     """Whether pairs are the same picture: bool[K].
 
@@ -161,6 +168,22 @@ class HashIndex:
             [HashMatch(*key, best[key], collision_probability(best[key], self._rule)) for key in sorted(best)]
             for best in found
         ]
+
+    def distance(self, probe: Sequence[HashBatch], row: int, enrolment_id: int) -> int | None:
+        """phash plus dhash bits between a row of a probe and an enrolled hash, the nearer of straight and mirrored.
+
+        ``None`` where either is not there or too flat to compare.
+        """
+        _, rows, phash, dhash, quality = _stacked([probe])
+        if row >= len(rows) or quality[row] < self._rule.min_quality:
+            return None
+        distances = []
+        for way in self._ways:
+            stored = np.flatnonzero(way.enrolment_id == enrolment_id)
+            for bits, kept in ((phash, way.phash), (dhash, way.dhash)):
+                distances.append(np.bitwise_count(bits[row] ^ kept[stored]).sum(axis=1, dtype=np.int64))
+        totals = [p + d for p, d in zip(distances[::2], distances[1::2], strict=True)]
+        return min((int(total) for way_totals in totals for total in way_totals), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,8 +105,8 @@ class Calibration:
         return score > self.tail.start
 
     def describe(self) -> dict[str, Any]:
-        """What a run record says about it."""
-        return {"sha256": self.sha256, "model_id": self.model_id, "pairs": self.pairs, "data": self.about}
+        """What a run record says about it: the data it was made from, and its digest."""
+        return {**self.about, "dataset": self.about.get("name"), "pairs": self.pairs, "sha256": self.sha256}
 
 
 def count_at_or_above(scores: NDArray[np.float32]) -> NDArray[np.int64]:

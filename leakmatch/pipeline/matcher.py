@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leakmatch.gallery.store import FACE, PICTURE, Gallery
-from leakmatch.hashing.evidence import HashIndex
+from leakmatch.hashing.evidence import COPY_DISTANCE, COPY_SCORE, FACE_CROP, HashIndex, collision_probability
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
@@ -62,8 +62,11 @@ class Matcher:
     def match(self, pictures: Sequence[Picture]) -> list[list[Verdict]]:
         """The candidates of each picture, in the order given."""
         faces = self._faces([analysis for _, analysis in pictures])
-        by_picture = list(self._picture_matches(pictures))
-        return [combine(faces[i], by_picture[i]) for i in range(len(pictures))]
+        by_picture = self._picture_matches(pictures)
+        return [
+            combine(verdicts, [*matches, *self._copies(analysis, verdicts)])
+            for (_, analysis), verdicts, matches in zip(pictures, faces, by_picture, strict=True)
+        ]
 
     def _faces(self, analyses: Sequence[ImageAnalysis]) -> list[list[Verdict]]:
         block = _Block([], [], [])
@@ -89,6 +92,17 @@ class Matcher:
             verdict = Verdict(block.face[probe], self._subject_of[enrolment], enrolment, score, chance)
             found[block.picture[probe]].append(verdict)
         return found
+
+    def _copies(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[PictureMatch]:
+        """Faces so close that a less near hash of the crop shows that they are from one picture."""
+        for verdict in verdicts:
+            if verdict.face is None or verdict.score is None or verdict.score < COPY_SCORE:
+                continue
+            distance = self._crops.distance(analysis.face_hashes, verdict.face, verdict.enrolment)
+            if distance is not None and distance <= COPY_DISTANCE:
+                chance = collision_probability(distance, FACE_CROP)
+                subject = verdict.subject_id
+                yield PictureMatch(verdict.face, subject, verdict.enrolment, Evidence.SAME_PICTURE, distance, chance)
 
     def _picture_matches(self, pictures: Sequence[Picture]) -> Iterator[list[PictureMatch]]:
         whole = self._pictures.matches([analysis.picture_hashes for _, analysis in pictures])

@@ -15,7 +15,6 @@ from leakmatch.records import Incident
 from leakmatch.settings import Settings
 from leakmatch.sources.folder import SourceFile, inventory
 
-
 _PICTURE_BYTES: Final = 50_000  # a small photo; an archive of this size holds at least one
 
 

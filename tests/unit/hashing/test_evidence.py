@@ -128,3 +128,20 @@ def test_rows_that_do_not_belong_together_are_refused():
     with pytest.raises(IntegrityError, match="both hashes"):
         HashIndex.of_pictures(hashes)
     assert {PHASH, PHASH_MIRROR, DHASH_MIRROR} < hashes.keys()
+
+
+def test_the_distance_to_one_enrolled_picture():
+    pictures = [picture(seed) for seed in range(5)]
+    index = HashIndex.of_faces(stored(pictures))
+    probe = picture_hashes([picture(9), pictures[3][:, ::-1].copy()], mirrored=False)
+    assert index.distance(probe, 1, 103) == 0
+    want = min(
+        int(sum(np.unpackbits(p.bits[0] ^ s.bits[3]).sum() for p, s in zip(probe, way, strict=True)))
+        for way in (picture_hashes(pictures, True)[:2], picture_hashes(pictures, True)[2:])
+    )
+    assert index.distance(probe, 0, 103) == want
+    assert index.distance(probe, 0, 999) is None, "not enrolled"
+    assert index.distance(probe, 2, 103) is None, "no such row"
+    flat = picture_hashes([np.full((240, 320, 3), 127, np.uint8)], mirrored=False)
+    assert index.distance(flat, 0, 103) is None, "too flat to compare"
+    assert HashIndex.of_faces({}).distance(probe, 0, 103) is None

@@ -5,17 +5,21 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import BinaryIO, Final, Protocol
 
 import zstandard
 
-from leakmatch.sources.streams import CHUNK, Stream
+from leakmatch.sources.streams import CHUNK, Seekable
 
 _ZSTD_INPUT: Final = 512  # its decompressor takes no output limit: a block of 128 KiB may come from 4 bytes
 _XZ_MEMORY: Final = 256 << 20
 _ZSTD_WINDOW: Final = 128 << 20
 _LONGEST_SIGNATURE: Final = 6
+_MARKS: Final = 64  # each of about 100 KiB
+_MARK_SPACING: Final = 4 << 20
 
 ZSTD_SIGNATURES: Final = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i,)) + b"\x2a\x4d\x18" for i in range(16)))
 
@@ -42,9 +46,13 @@ class Decompressor(Protocol):
 class _Zlib:
     """zlib forgets what it has given when the same call meets a damage; here that is given first."""
 
-    def __init__(self, window_bits: int) -> None:
-        self._inner = zlib.decompressobj(window_bits)
+    def __init__(self, inner: zlib._Decompress) -> None:
+        self._inner = inner
         self._error: zlib.error | None = None
+
+    def copy(self) -> _Zlib:
+        """One that goes on from here by itself."""
+        return _Zlib(self._inner.copy())
 
     @property
     def eof(self) -> bool:
@@ -109,11 +117,11 @@ class _Zstd:
 
 
 def _deflate() -> Decompressor:
-    return _Zlib(-15)
+    return _Zlib(zlib.decompressobj(-15))
 
 
 def _gzip() -> Decompressor:
-    return _Zlib(31)
+    return _Zlib(zlib.decompressobj(31))
 
 
 def _xz() -> Decompressor:
@@ -135,11 +143,23 @@ METHODS: Final[dict[str, tuple[Callable[[], Decompressor], tuple[bytes, ...]]]] 
 }
 
 
-class Decompressed(Stream):
-    """What ``source`` (read from where it stands) decompresses to, through all streams that follow each other.
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Where decompression can be taken up again: ``at`` in the output, ``source_at`` in the input."""
+
+    at: int
+    source_at: int = 0
+    state: _Zlib | None = None  # None: a stream begins here
+    input: bytes = b""
+
+
+class Decompressed(Seekable):
+    """What ``source`` (a seekable file, read from its beginning) decompresses to, through all streams that follow
+    each other.
 
     Raises ``EOFError`` where the data ends early; ``error`` keeps what was raised. ``trailing`` is true once bytes that
-    are no further stream, and no padding of zeros, were met at the end; they are left alone.
+    are no further stream, and no padding of zeros, were met at the end; they are left alone. Going back starts from the
+    last mark before: marks are taken where a stream begins and, for zlib, which can copy its state, on the way.
     """
 
     def __init__(self, source: BinaryIO, method: str) -> None:
@@ -149,16 +169,29 @@ class Decompressed(Stream):
         self._piece = _ZSTD_INPUT if method == "zstd" else CHUNK
         self._decompressor = self._begin()
         self._input = b""
+        self._out_at = 0
+        self._marks = [_Mark(0)]
         self._ended = False
         self.trailing = False
         self.error: Exception | None = None
 
-    def _read(self, size: int) -> bytes:
+    def _read_at(self, at: int, size: int) -> bytes:
+        if at < self._out_at:
+            self._restore(at)
+        while self._out_at < at and self._next(min(CHUNK, at - self._out_at)):
+            pass
+        return self._next(size)
+
+    def _next(self, size: int) -> bytes:
+        if self.error is not None:
+            raise self.error
         try:
             while not self._ended:
                 if self._decompressor.eof:
                     self._next_stream()
                 elif data := self._next_data(size):
+                    self._out_at += len(data)
+                    self._mark()
                     return data
         except Exception as error:
             self.error = error
@@ -182,6 +215,33 @@ class Decompressed(Stream):
             rest = (rest + more).lstrip(b"\0")
         if self._follow and rest.startswith(self._follow):
             self._decompressor, self._input = self._begin(), rest
+            self._mark(begins=True)
         else:
             self._ended = True
             self.trailing = bool(rest)
+
+    # Going back
+
+    def _mark(self, *, begins: bool = False) -> None:
+        if self._out_at < self._marks[-1].at + _MARK_SPACING:
+            return
+        if begins:
+            self._marks.append(_Mark(self._out_at, self._source.tell(), None, self._input))
+        elif isinstance(self._decompressor, _Zlib):
+            state = self._decompressor.copy()
+            self._marks.append(_Mark(self._out_at, self._source.tell(), state, self._input))
+        if len(self._marks) > _MARKS:
+            self._drop_mark()
+
+    def _drop_mark(self) -> None:
+        """Drop the mark that is missed least: what a restart then costs more is small against the way back."""
+        places = [mark.at for mark in self._marks]
+        costs = [(places[i + 1] - places[i - 1]) / (self._out_at - places[i] + 1) for i in range(1, len(places) - 1)]
+        del self._marks[1 + costs.index(min(costs))]
+
+    def _restore(self, at: int) -> None:
+        mark = self._marks[bisect_right(self._marks, at, key=lambda mark: mark.at) - 1]
+        self._source.seek(mark.source_at)
+        self._decompressor = self._begin() if mark.state is None else mark.state.copy()
+        self._input, self._out_at = mark.input, mark.at
+        self._ended, self.error = False, None

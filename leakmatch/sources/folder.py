@@ -50,7 +50,7 @@ def inventory(source: Path, index: int) -> Iterator[SourceFile | Incident]:
     except OSError as error:
         raise os_error(error, source) from error
     if stat.S_ISDIR(status.st_mode):
-        yield from _folder(source, b"", index)
+        yield from _folder(source, index)
     elif stat.S_ISREG(status.st_mode):
         raw = os.fsencode(source.name)
         locator = Locator.root(SOURCE, decode_name(raw, utf8=True), raw, index)
@@ -59,35 +59,34 @@ def inventory(source: Path, index: int) -> Iterator[SourceFile | Incident]:
         raise UsageError(f"{source}: neither a file nor a folder.")
 
 
-def _folder(folder: Path, prefix: bytes, index: int) -> Iterator[SourceFile | Incident]:
-    try:
-        with os.scandir(os.fsencode(folder)) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raw = prefix.rstrip(b"/") or os.fsencode(folder.name)
-        locator = Locator.root(FILE, decode_name(raw, utf8=True), raw, index)
-        message = f"the folder cannot be listed: {error.strerror}"
-        yield Incident(locator, _STAGE, "no-permission" if isinstance(error, PermissionError) else "io-error", message)
-        yield SourceFile(locator, folder, 0, 0, Outcome.UNREADABLE, message)
-        return
-    for entry in found:
-        raw = prefix + entry.name
-        path = Path(os.fsdecode(entry.path))
-        if entry.is_dir(follow_symlinks=False):
-            yield from _folder(path, raw + b"/", index)
-        else:
-            yield from _file(path, raw, index)
+def _folder(source: Path, index: int) -> Iterator[SourceFile | Incident]:
+    """The files below ``source`` in the order of their raw names. A list and not recursion: depth is up to others."""
+    waiting: list[tuple[bytes, bytes | None]] = [(b"", None)]
+    while waiting:
+        prefix, name = waiting.pop()
+        raw = prefix + (name or b"")
+        path = Path(os.fsdecode(os.path.join(os.fsencode(source), raw)))  # noqa: PTH118 - raw bytes
+        try:
+            status = path.lstat() if name is not None else None
+            if status is None or stat.S_ISDIR(status.st_mode):
+                inside = raw + b"/" if raw else b""
+                waiting += [(inside, found) for found in sorted(os.listdir(os.fsencode(path)), reverse=True)]  # noqa: PTH208
+                continue
+        except OSError as error:
+            yield from _closed(path, raw or os.fsencode(source.name), index, error)
+            continue
+        yield from _file(path, raw, index, status)
 
 
-def _file(path: Path, raw: bytes, index: int) -> Iterator[SourceFile | Incident]:
+def _closed(path: Path, raw: bytes, index: int, error: OSError) -> Iterator[SourceFile | Incident]:
     locator = Locator.root(FILE, decode_name(raw, utf8=True), raw, index)
-    try:
-        status = path.lstat()
-    except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-        yield Incident(locator, _STAGE, "io-error", message)
-        yield SourceFile(locator, path, 0, 0, Outcome.UNREADABLE, message)
-        return
+    message = f"it cannot be listed: {error.strerror}"
+    yield Incident(locator, _STAGE, "no-permission" if isinstance(error, PermissionError) else "io-error", message)
+    yield SourceFile(locator, path, 0, 0, Outcome.UNREADABLE, message)
+
+
+def _file(path: Path, raw: bytes, index: int, status: os.stat_result) -> Iterator[SourceFile | Incident]:
+    locator = Locator.root(FILE, decode_name(raw, utf8=True), raw, index)
     if stat.S_ISREG(status.st_mode):
         yield SourceFile(locator, path, status.st_size, status.st_mtime_ns)
         return

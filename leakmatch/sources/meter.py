@@ -103,7 +103,7 @@ class Metered(Stream):
         return data
 
     def seekable(self) -> bool:
-        return self._source.seekable()
+        return True
 
     def tell(self) -> int:
         return self._at

@@ -49,6 +49,11 @@ _BEGINNINGS: Final = frozenset(
     }
 )
 
+# Self-extracting archives: a program, and behind it the archive.
+_PROGRAMS: Final = (b"MZ", b"\x7fELF")
+_CARRIED: Final = ((b"Rar!\x1a\x07", "rar"), (b"7z\xbc\xaf\x27\x1c", "7z"))
+STUB_BYTES: Final = 1 << 20
+
 UNREAD_PREFIX: Final = "unread:"
 ZIP: Final = "zip"
 TAR: Final = "tar"
@@ -68,6 +73,16 @@ def detect(head: bytes) -> str | None:
     if is_header(head[:BLOCK]):
         return TAR
     return "lzma" if _is_lzma_alone(head) else None
+
+
+def is_program(head: bytes) -> bool:
+    """Whether it may be a self-extracting archive. (A zip in one is recognised by its end.)"""
+    return head.startswith(_PROGRAMS)
+
+
+def carried(beginning: bytes) -> str | None:
+    """What archive a program carries, by its first :data:`STUB_BYTES`; like :func:`detect`."""
+    return next((UNREAD_PREFIX + name for signature, name in _CARRIED if signature in beginning), None)
 
 
 def open_container(kind: str, file: BinaryIO, size: int, name: str) -> Container:
@@ -110,8 +125,8 @@ def _is_lha(head: bytes) -> bool:
 
 
 def _is_lzma_alone(head: bytes) -> bool:
-    """The legacy .lzma header has no magic: usual properties and dictionary, a size or "unknown"."""
-    if len(head) < 13 or head[0] != 0x5D:
+    """The legacy .lzma header has no magic: possible properties, a usual dictionary, a size or "unknown", a zero."""
+    if len(head) < 14 or head[0] >= 9 * 5 * 5 or head[13]:
         return False
     dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
     lowest_bit = dictionary & -dictionary

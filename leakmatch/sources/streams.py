@@ -1,10 +1,9 @@
-"""Streams over parts of other streams: a range, a checked view, one that can be read again."""
+"""Streams over parts of other streams: a range, two joined, a checked view. Every one of them can be sought."""
 
 from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable
 from typing import BinaryIO, Final
 
 CHUNK: Final = 1 << 16
@@ -31,26 +30,23 @@ class Stream(io.RawIOBase):
         raise NotImplementedError
 
 
-class Range(Stream):
-    """``size`` bytes of ``file`` from ``start``; shares the file with others, so it seeks before each read.
+class Seekable(Stream):
+    """A stream with a position; subclasses give ``_read_at``."""
 
-    Where the file is shorter, ``EOFError`` is raised if ``strict``; else the range just ends there.
-    """
-
-    def __init__(self, file: BinaryIO, start: int, size: int, *, strict: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._file, self._start, self._size, self._strict, self._at = file, start, size, strict, 0
+        self._at = 0
 
     def _read(self, size: int) -> bytes:
-        size = min(size, self._size - self._at)
-        if size <= 0:
-            return b""
-        self._file.seek(self._start + self._at)
-        data = self._file.read(size)
-        if self._strict and not data:
-            raise EOFError
+        data = self._read_at(self._at, size)
         self._at += len(data)
         return data
+
+    def _read_at(self, at: int, size: int) -> bytes:
+        raise NotImplementedError
+
+    def _end(self) -> int:
+        raise io.UnsupportedOperation("the end is not known")
 
     def seekable(self) -> bool:
         return True
@@ -59,22 +55,50 @@ class Range(Stream):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(base + offset, 0)
+        """Go to ``offset``. Costs nothing before the next read. Raises ``OSError`` from the end where none is known."""
+        if whence == io.SEEK_CUR:
+            offset += self._at
+        elif whence == io.SEEK_END:
+            offset += self._end()
+        self._at = max(offset, 0)
         return self._at
 
 
-class Joined(Stream):
-    """``head``, then everything that ``rest`` gives."""
+class Range(Seekable):
+    """``size`` bytes of ``file`` from ``start``; shares the file with others, so it seeks before each read.
+
+    Where the file is shorter, ``EOFError`` is raised if ``strict``; else the range just ends there.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, size: int, *, strict: bool = False) -> None:
+        super().__init__()
+        self._file, self._start, self._size, self._strict = file, start, size, strict
+
+    def _read_at(self, at: int, size: int) -> bytes:
+        size = min(size, self._size - at)
+        if size <= 0:
+            return b""
+        self._file.seek(self._start + at)
+        data = self._file.read(size)
+        if self._strict and not data:
+            raise EOFError
+        return data
+
+    def _end(self) -> int:
+        return self._size
+
+
+class Joined(Seekable):
+    """``head``, then what ``rest`` gives from where it stands."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         super().__init__()
-        self._head, self._rest = head, rest
+        self._head, self._rest, self._start = head, rest, rest.tell()
 
-    def _read(self, size: int) -> bytes:
-        if self._head:
-            data, self._head = self._head[:size], self._head[size:]
-            return data
+    def _read_at(self, at: int, size: int) -> bytes:
+        if at < len(self._head):
+            return self._head[at : at + size]
+        self._rest.seek(self._start + at - len(self._head))
         return self._rest.read(size)
 
 
@@ -102,49 +126,11 @@ class Checked(Stream):
         return data
 
     def seekable(self) -> bool:
-        return self._source.seekable()
+        return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         self._want_size = self._want = None
         return self._source.seek(offset, whence)
 
-
-class Rewindable(Stream):
-    """A seekable view of data that can only be read forward: going back opens it anew and reads up to there.
-
-    ``size``: what can be read of it; the view ends there, whatever happens behind.
-    """
-
-    def __init__(self, reopen: Callable[[], BinaryIO], size: int) -> None:
-        super().__init__()
-        self._reopen, self._size = reopen, size
-        self._stream = reopen()
-        self._stream_at = 0
-        self._at = 0
-
-    def _read(self, size: int) -> bytes:
-        size = min(size, self._size - self._at)
-        if size <= 0:
-            return b""
-        if self._at < self._stream_at:
-            self._stream, self._stream_at = self._reopen(), 0
-        while self._stream_at < self._at:
-            skipped = len(self._stream.read(min(CHUNK, self._at - self._stream_at)))
-            if not skipped:
-                return b""
-            self._stream_at += skipped
-        data = self._stream.read(size)
-        self._stream_at += len(data)
-        self._at = self._stream_at
-        return data
-
-    def seekable(self) -> bool:
-        return True
-
     def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
+        return self._source.tell()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
@@ -10,7 +11,7 @@ from leakmatch.errors import ItemError
 from leakmatch.sources.guard import reading, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
-from leakmatch.sources.streams import CHUNK, Range, Stream
+from leakmatch.sources.streams import CHUNK, Range, Seekable
 from leakmatch.sources.tar_headers import BLOCK, DIRECTORY, GLOBAL, Extents, Header, Headers, is_header
 
 _NOTHING_INSIDE: Final = {
@@ -92,8 +93,10 @@ class Tar:
             return Member(header.name, name, 1, io.BytesIO, 0, _NOTHING_INSIDE[header.kind])
 
         def reopen() -> BinaryIO:
-            body = Range(self._file, header.data, header.stored, strict=True)
-            return cast(BinaryIO, body if header.extents is None else Sparse(body, header.size, header.extents))
+            body = cast(BinaryIO, Range(self._file, header.data, header.stored, strict=True))
+            if header.extents is None:
+                return body
+            return cast(BinaryIO, Sparse(body, header.size, header.extents))
 
         notes: tuple[Note, ...] = ()
         if header.kind in _NOTHING_INSIDE:
@@ -103,30 +106,35 @@ class Tar:
         return Member(header.name, name, max(header.stored, 1), reopen, header.size, notes=notes)
 
 
-class Sparse(Stream):
+class Sparse(Seekable):
     """A file of ``size`` bytes of which ``stored`` has those in ``extents`` (offset, length); the rest are zeros.
 
     Raises ``ValueError`` for extents that overlap or lie outside.
     """
 
-    def __init__(self, stored: Stream, size: int, extents: Extents) -> None:
+    def __init__(self, stored: BinaryIO, size: int, extents: Extents) -> None:
         super().__init__()
-        self._stored, self._size, self._at = stored, size, 0
-        self._extents = [extent for extent in extents if extent[1]]
-        end = 0
-        for offset, length in self._extents:
+        self._stored, self._size = stored, size
+        self._extents: list[tuple[int, int, int]] = []  # offset, end, where in ``stored``
+        end = stored_at = 0
+        for offset, length in extents:
             if offset < end or offset + length > size:
                 raise ValueError("the map of a sparse file contradicts itself")
             end = offset + length
-        self._extents.reverse()
+            self._extents.append((offset, end, stored_at))
+            stored_at += length
 
-    def _read(self, size: int) -> bytes:
-        offset, length = self._extents[-1] if self._extents else (self._size, 0)
-        if self._at < offset:
-            data = bytes(min(size, offset - self._at, CHUNK))
-        else:
-            data = self._stored.read(min(size, offset + length - self._at)) if length else b""
-            if self._at + len(data) == offset + length and self._extents:
-                self._extents.pop()
-        self._at += len(data)
-        return data
+    def _read_at(self, at: int, size: int) -> bytes:
+        size = min(size, self._size - at, CHUNK)
+        following = bisect_right(self._extents, at, key=lambda extent: extent[0])
+        if following:
+            offset, end, stored_at = self._extents[following - 1]
+            if at < end:
+                self._stored.seek(stored_at + at - offset)
+                return self._stored.read(min(size, end - at))
+        if following < len(self._extents):
+            size = min(size, self._extents[following][0] - at)
+        return bytes(max(size, 0))
+
+    def _end(self) -> int:
+        return self._size

@@ -21,8 +21,18 @@ from leakmatch.sources.guard import over_budget, reading, unsupported
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.meter import Meter, OverBudget, metered
 from leakmatch.sources.names import decode_name
-from leakmatch.sources.registry import HEAD_BYTES, TAR, UNREAD_PREFIX, ZIP, detect, open_container
-from leakmatch.sources.streams import CHUNK, Range, Rewindable, Stream
+from leakmatch.sources.registry import (
+    HEAD_BYTES,
+    STUB_BYTES,
+    TAR,
+    UNREAD_PREFIX,
+    ZIP,
+    carried,
+    detect,
+    is_program,
+    open_container,
+)
+from leakmatch.sources.streams import CHUNK, Range, Seekable
 from leakmatch.sources.zip_entries import TAIL, is_zip_tail
 
 _STAGE = "sources"
@@ -109,6 +119,7 @@ class _Read:
     digest: bytes = b""
     data: bytes | None = None
     tail: bytes = b""
+    stub: bytes = b""  # of a program only: its beginning
     error: ItemError | None = None
 
     @property
@@ -145,8 +156,7 @@ class _Walker:
             yield from self._other(item, position, read)
         elif kind.startswith(UNREAD_PREFIX):
             self._finish(item, read, keep=0)
-            error = unsupported(f"{kind.removeprefix(UNREAD_PREFIX)} archives are not read by this version")
-            yield from self._failed(item, position, ItemKind.CONTAINER, read, error)
+            yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
         else:
             yield from self._container(item, position, read, kind)
         if isinstance(read.error, OverBudget) and read.error.meter is not item.meter:
@@ -170,13 +180,15 @@ class _Walker:
         """Read all of the item: its size, its digest, its last bytes, and its content if no larger than ``keep``."""
         digest = hashlib.sha256()
         kept: io.BytesIO | None = io.BytesIO()
-        tail = bytearray()
+        stub, tail = bytearray(), bytearray()
+        stub_size = STUB_BYTES if is_program(read.head) else 0
         read.size, read.error = 0, None
         try:
             with reading(_WHOLE):
                 for block in _blocks(item, read):
                     digest.update(block)
                     read.size += len(block)
+                    stub += block[: stub_size - len(stub)]
                     tail += block
                     if len(tail) > 8 * TAIL:
                         del tail[:-TAIL]
@@ -186,7 +198,7 @@ class _Walker:
                         kept.write(block)
         except ItemError as error:
             read.error = error
-        read.digest, read.tail = digest.digest(), bytes(tail[-TAIL:])
+        read.digest, read.stub, read.tail = digest.digest(), bytes(stub), bytes(tail[-TAIL:])
         read.data = None if kept is None or isinstance(read.error, OverBudget) else kept.getvalue()
 
     # Pictures and other files
@@ -215,6 +227,8 @@ class _Walker:
             yield from self._container(item, position, read, ZIP)
         elif read.error is not None:
             yield from self._failed(item, position, ItemKind.OTHER, read, read.error)
+        elif kind := carried(read.stub):
+            yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
         else:
             detail = "" if read.size else "empty"
             yield Entry(item.locator, position, ItemKind.OTHER, read.size, read.sha256, Outcome.NOT_IMAGE, detail)
@@ -287,9 +301,8 @@ class _Walker:
             return item.in_place, read.size if read.error is None else max(item.size or 0, read.size)
         if read.data is not None:
             return io.BytesIO(read.data), read.size
-        stream = item.open()
-        view = Range(stream, 0, read.size) if stream.seekable() else Rewindable(item.open, read.size)
-        return cast(BinaryIO, io.BufferedReader(view, CHUNK)), read.size
+        # Only what could be read the first time: behind that, the same damage would be met.
+        return cast(BinaryIO, io.BufferedReader(Range(item.open(), 0, read.size), CHUNK)), read.size
 
     def _member(self, item: _Item, kind: str, member: Member, index: int) -> Iterator[Entry | Incident]:
         raw, name, notes = member.raw, member.name, member.notes
@@ -322,6 +335,10 @@ class _Walker:
             yield Entry(item.locator, position, ItemKind.OTHER, 0, None, Outcome.NOT_IMAGE, member.special)
 
 
+def _unread(kind: str) -> ItemError:
+    return unsupported(f"{kind.removeprefix(UNREAD_PREFIX)} archives are not read by this version")
+
+
 def _blocks(item: _Item, read: _Read) -> Iterator[bytes]:
     """All bytes of the item, going on behind the head where that is still possible."""
     stream, read.stream = read.stream, None
@@ -333,29 +350,24 @@ def _blocks(item: _Item, read: _Read) -> Iterator[bytes]:
         yield block
 
 
-class _Watched(Stream):
+class _Watched(Seekable):
     """The file on disk, telling how far it was read."""
 
     def __init__(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
         super().__init__()
         self._file, self._progress = file, progress
-        self._at = 0
+        self._told = 0
 
-    def _read(self, size: int) -> bytes:
+    def _read_at(self, at: int, size: int) -> bytes:
+        self._file.seek(at)
         data = self._file.read(size)
-        self._at = self._file.tell()
+        self._told = at + len(data)
         self.pulse()
         return data
 
+    def _end(self) -> int:
+        return self._file.seek(0, io.SEEK_END)
+
     def pulse(self) -> None:
         """Tell it once more."""
-        self._progress(self._at)
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._file.seek(offset, whence)
+        self._progress(self._told)

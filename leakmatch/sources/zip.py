@@ -174,7 +174,7 @@ class Zip:
 
 def _with_lzma_header(body: BinaryIO, entry: ZipEntry) -> BinaryIO:
     """The data of method 14 (APPNOTE 5.8.8) as the .lzma file it would be: properties, then the size or "unknown"."""
-    properties = body.read(_LZMA_HEADER)[4:]
+    properties = body.read(_LZMA_HEADER)[4:]  # and there the compressed data begins
     unknown = entry.flags & _LZMA_HAS_END_MARK or entry.size is None
     size = b"\xff" * 8 if unknown else (entry.size or 0).to_bytes(8, "little")
     return cast(BinaryIO, Joined(properties + size, body))

@@ -1,0 +1,35 @@
+"""Pinned assets for the tests: fetched once, kept in a cache, checked by SHA-256 each time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Where fetched files stay: ``LEAKMATCH_TEST_CACHE``, else ``.cache/leakmatch`` in the checkout."""
+    return Path(os.environ.get("LEAKMATCH_TEST_CACHE") or REPOSITORY / ".cache" / "leakmatch")
+
+
+@pytest.fixture(scope="session")
+def pack_home(cache: Path) -> Path:
+    """A model store with the default pack."""
+    from leakmatch.faces.packs import install
+
+    install("opencv-zoo", store=cache)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def sample_photos(cache: Path) -> Path:
+    """A folder with the sample photos of the demo."""
+    from leakmatch.assets import fetch_all, load_assets
+    from leakmatch.cli.demo_cmd import SAMPLES
+
+    fetch_all(load_assets(SAMPLES), cache / "samples")
+    return cache / "samples"

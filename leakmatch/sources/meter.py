@@ -58,23 +58,26 @@ class Meter:
             root = meter
         root._total += count
         if root._total > self._budget.bytes:
-            raise OverBudget(root, f"more than {self._budget.bytes} bytes came out of it")
+            raise root._ended(f"more than {self._budget.bytes} bytes came out of it")
         if suspect is not None and exceeded:
-            raise suspect._blame()
+            raise suspect._blamed()
 
     def add_member(self) -> None:
         """Count one member, against the file on disk."""
         *_, root = self._outwards()
         root._members += 1
         if root._members > self._budget.members:
-            raise OverBudget(root, f"it has more than {self._budget.members} members")
+            raise root._ended(f"it has more than {self._budget.members} members")
 
-    def _blame(self) -> OverBudget:
+    def _blamed(self) -> OverBudget:
         for meter in self._outwards():
             if meter is not self:
                 meter._given -= self._given
                 meter._floor //= 2
-        self._over = OverBudget(self, f"it expands to more than {self._budget.ratio:g} times its size")
+        return self._ended(f"it expands to more than {self._budget.ratio:g} times its size")
+
+    def _ended(self, message: str) -> OverBudget:
+        self._over = OverBudget(self, message)
         return self._over
 
     def _outwards(self) -> Iterator[Meter]:
@@ -98,8 +101,8 @@ class Metered(Stream):
         self._at += len(data)
         new = self._at - self._counted[0]
         if new > 0:
-            self._counted[0] = self._at
             self._meter.add_bytes(new)
+            self._counted[0] = self._at
         return data
 
     def seekable(self) -> bool:

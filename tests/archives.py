@@ -1,0 +1,274 @@
+"""What tests of the sources share: archives made to measure, and a walk whose invariants are always checked."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import random
+import struct
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from leakmatch.locator import SOURCE, Locator
+from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
+from leakmatch.sources.walk import always, walk
+
+Members = list[tuple[bytes, bytes]]
+
+_MAGIC = b"\xff\xd8\xff"
+
+
+def picture(number: int, size: int = 300) -> bytes:
+    """Something that the walk takes for a picture, unlike every other one; hard to compress."""
+    return _MAGIC + random.Random(number).randbytes(size)
+
+
+def is_picture(head: bytes) -> bool:
+    return head.startswith(_MAGIC)
+
+
+PICTURES: Members = [(b"%d/photo %d.jpg" % (n % 2, n), picture(n, 200 + 300 * n)) for n in range(5)]
+
+
+# Walking
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What a walk found. ``entries`` by position."""
+
+    entries: list[Entry]
+    incidents: list[Incident]
+
+    @property
+    def root(self) -> Entry:
+        return self.entries[0]
+
+    @property
+    def codes(self) -> set[str]:
+        return {incident.code for incident in self.incidents}
+
+    @property
+    def pictures(self) -> list[bytes | None]:
+        return [entry.payload for entry in self.entries if entry.kind is ItemKind.IMAGE]
+
+    def below(self, depth: int) -> list[Entry]:
+        """The entries with that many containers around them."""
+        return [entry for entry in self.entries if entry.locator.depth == depth]
+
+    def members(self, depth: int = 1) -> Members:
+        """Raw names and payloads at that depth."""
+        return [(entry.locator.raw, entry.payload or b"") for entry in self.below(depth)]
+
+    def named(self, name: bytes) -> Entry:
+        """The only entry of that raw name."""
+        (found,) = [entry for entry in self.entries if entry.locator.raw == name]
+        return found
+
+    def codes_of(self, entry: Entry) -> set[str]:
+        return {incident.code for incident in self.incidents if incident.locator == entry.locator}
+
+
+def walked(
+    data: bytes | Path, budget: Budget | None = None, wanted: Callable[[int], bool] = always, name: str = "source"
+) -> Walked:
+    """Walk a file, or bytes as one, and check what must hold of every walk."""
+    if isinstance(data, Path):
+        return checked(list(walk(data, _root(data.name), budget or Budget(), is_picture, wanted)))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return checked(list(walk(Path(file.name), _root(name), budget or Budget(), is_picture, wanted)))
+
+
+def _root(name: str) -> Locator:
+    return Locator.root(SOURCE, name, name.encode(), 0)
+
+
+def checked(found: list[Entry | Incident]) -> Walked:
+    entries = sorted((item for item in found if isinstance(item, Entry)), key=lambda entry: entry.position)
+    incidents = [item for item in found if isinstance(item, Incident)]
+    assert [entry.position for entry in entries] == list(range(len(entries))), "each position exactly once"
+    positions = {entry.locator.to_json(): entry.position for entry in entries}
+    assert len(positions) == len(entries), "locators tell items apart"
+    containers = {entry.locator.to_json() for entry in entries if entry.kind is ItemKind.CONTAINER}
+    for entry in entries:
+        parent = entry.locator.parent
+        if parent is not None:
+            assert parent.to_json() in containers
+            assert positions[parent.to_json()] < entry.position, "a container's position is before its members'"
+        if entry.payload is not None:
+            assert entry.outcome is None
+            assert entry.kind is ItemKind.IMAGE
+            assert hashlib.sha256(entry.payload).digest() == entry.sha256
+        if entry.outcome not in (None, Outcome.WALKED, Outcome.NOT_IMAGE):
+            assert any(incident.locator == entry.locator for incident in incidents), "a failure has an incident"
+            assert entry.detail
+    assert all(incident.locator.to_json() in positions for incident in incidents)
+    return Walked(entries, incidents)
+
+
+# Zip
+
+
+@dataclass(frozen=True)
+class Zipped:
+    """A member of a zip, and what its headers say of it. ``None``: the truth."""
+
+    name: bytes
+    data: bytes = b""
+    method: int = 0
+    flags: int = 0
+    described: bool = False
+    signed: bool = True
+    zip64: bool = False
+    crc: int | None = None
+    size: int | None = None
+    stored: int | None = None
+    local_name: bytes | None = None
+    extra: bytes = b""
+    mode: int = 0
+    disk: int = 0
+    header: int | None = None
+    listed: bool = True
+
+
+def compress(method: int, data: bytes) -> bytes:
+    """``data`` by a compression method of zip."""
+    if method == 8:
+        deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+        return deflate.compress(data) + deflate.flush()
+    if method == 12:
+        return bz2.compress(data)
+    if method == 14:
+        alone = lzma.compress(data, lzma.FORMAT_ALONE)
+        return b"\x09\x14\x05\x00" + alone[:5] + alone[13:]
+    if method in (20, 93):
+        return zstandard.compress(data)
+    if method == 95:
+        return lzma.compress(data)
+    return data
+
+
+def zipped(
+    members: list[Zipped], prefix: bytes = b"", comment: bytes = b"", disk: int = 0, announced: int | None = None
+) -> bytes:
+    """A zip archive. Offsets count from behind ``prefix``; ``announced`` is the number of members that it says."""
+    body, directory = b"", b""
+    for member in members:
+        packed = compress(member.method, member.data)
+        crc = zlib.crc32(member.data) if member.crc is None else member.crc
+        size = len(member.data) if member.size is None else member.size
+        stored = len(packed) if member.stored is None else member.stored
+        header = len(body) if member.header is None else member.header
+        flags = member.flags | (8 if member.described else 0)
+        method, version = member.method, 45 if member.zip64 else 20
+        wide = struct.pack("<HHQQQ", 1, 24, size, stored, header) if member.zip64 else b""
+        size32, stored32, header32 = (0xFFFFFFFF,) * 3 if member.zip64 else (size, stored, header)
+        known = (0, 0, 0) if member.described else (crc, stored32, size32)
+        own_name = member.name if member.local_name is None else member.local_name
+        own_extra = (struct.pack("<HHQQ", 1, 16, size, stored) if member.zip64 else b"") + member.extra
+        body += struct.pack(
+            "<4sHHHHHIIIHH", b"PK\x03\x04", version, flags, method, 0, 33, *known, len(own_name), len(own_extra)
+        )
+        body += own_name + own_extra + packed
+        if member.described:
+            record = struct.pack("<IQQ" if member.zip64 else "<III", crc, stored, size)
+            body += (b"PK\x07\x08" if member.signed else b"") + record
+        extra = wide + member.extra
+        if member.listed:
+            directory += struct.pack(
+                "<4sHHHHHHIIIHHHHHII",
+                b"PK\x01\x02", 3 << 8 | version, version, flags, method, 0, 33, crc, stored32, size32,
+                len(member.name), len(extra), 0, member.disk, 0, member.mode << 16, header32,
+            )  # fmt: skip
+            directory += member.name + extra
+    count = sum(member.listed for member in members) if announced is None else announced
+    start, end = len(body), b""
+    if any(member.zip64 for member in members):
+        end64 = start + len(directory)
+        end += struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(directory), start)
+        end += struct.pack("<4sIQI", b"PK\x06\x07", 0, end64, 1)
+        start = 0xFFFFFFFF
+    counted = count & 0xFFFF
+    end += struct.pack("<4sHHHHIIH", b"PK\x05\x06", disk, disk, counted, counted, len(directory), start, len(comment))
+    return prefix + body + directory + end + comment
+
+
+def zip_of(members: Members, method: int = 0) -> bytes:
+    return zipped([Zipped(name, data, method) for name, data in members])
+
+
+# Tar
+
+
+def tar_of(members: Members, format: int = tarfile.GNU_FORMAT) -> bytes:  # noqa: A002 - tarfile's own word
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=format, encoding="utf-8", errors="surrogateescape") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name.decode("utf-8", "surrogateescape"))
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def tar_header(name: bytes, size: bytes | int, kind: bytes = b"0", magic: bytes = b"ustar\x0000") -> bytes:
+    """One header block. ``size`` as bytes is put in the field as it is."""
+    field = b"%011o\0" % size if isinstance(size, int) else size
+    block = name.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + field + b"00000000000\0"
+    block += b" " * 8 + kind + b"\0" * 100 + magic
+    block = block.ljust(512, b"\0")
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def tar_member(name: bytes, data: bytes, kind: bytes = b"0", magic: bytes = b"ustar\x0000") -> bytes:
+    """A header and its data, in whole blocks."""
+    return tar_header(name, len(data), kind, magic) + padded(data)
+
+
+def padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % 512)
+
+
+def pax(records: dict[str, bytes], kind: bytes = b"x") -> bytes:
+    """A pax extension with these records."""
+    text = b""
+    for key, value in records.items():
+        rest = b" " + key.encode() + b"=" + value + b"\n"
+        length = len(rest)
+        while len(str(length)) + len(rest) != length:
+            length = len(str(length)) + len(rest)
+        text += str(length).encode() + rest
+    return tar_member(b"pax", text, kind)
+
+
+END_OF_TAR = bytes(1024)
+
+
+# Streams
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, 6, mtime=0),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+    "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
+
+
+def decompressed_prefix(method: str, data: bytes) -> bytes:
+    """What the standard library's own decompressor gives of the beginning of a stream."""
+    if method == "zstd":
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    if method == "gzip":
+        return zlib.decompressobj(31).decompress(data)
+    return (bz2.BZ2Decompressor() if method == "bzip2" else lzma.LZMADecompressor()).decompress(data)

@@ -25,7 +25,7 @@ from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
-from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
 from leakmatch.settings import Settings
 from leakmatch.sources.folder import SourceFile
 
@@ -356,7 +356,8 @@ def _summary(case: Case, matcher: Matcher, calibration: Calibration | None, sett
     totals = case.totals()
     threshold = settings.threshold
     if threshold is None and calibration is not None:
-        threshold = calibration.threshold(settings.expected_false / max(totals.face_pairs, 1))
+        chance = min(settings.expected_false / max(totals.face_pairs, 1), LARGEST_CHANCE)
+        threshold = calibration.threshold(chance)
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "searches": totals.searches,

@@ -2,11 +2,11 @@
 
     python scripts/make_calibration.py PHOTOS.zip [--pack opencv-zoo] [--output FILE] [--name TEXT] [--cache FILE]
 
-PHOTOS.zip holds one folder per person. All pairs of photos of two people are counted, the large and central face of
-each photo. Labels are never quite right (one person under two names, two people in one photo): two people with a
-pair at --label-error or above are taken for one, and none of their pairs is counted. The default was set for LFW and
-SFace by looking at the names: at 0.59 and more they are aliases, other spellings and listed errata; the next pair of
-people scores 0.56.
+PHOTOS.zip holds one folder per person. All pairs of photos of two people are counted both ways, the large and central
+face of each photo: one as a probe, one as enrolled (its template averaged with that of its mirror image). Labels are
+never quite right (one person under two names, two people in one photo): two people with a pair at --label-error or
+above are taken for one, and none of their pairs is counted. The default was set for LFW and SFace by looking at the
+names: at 0.59 and more they are aliases, other spellings and listed errata; the next pair of people scores 0.56.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from leakmatch.gallery.enrolment import subject_face
 from leakmatch.matching.calibration import GRID, count_at_or_above, write_calibration
 
 
-def embedded(pack: Pack, photos: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    """Templates float32[N,D], the person int64[N] of each, and how many photos gave none."""
+def embedded(pack: Pack, photos: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Templates float32[N,D] as probes and as enrolled, the person int64[N] of each, and how many photos gave none."""
     engine = FaceEngine(pack)
-    vectors, people, failures = [], [], 0
+    probes, enrolled, people, failures = [], [], [], 0
     with zipfile.ZipFile(photos) as archive:
         names = sorted(name for name in archive.namelist() if name.lower().endswith((".jpg", ".png")))
         for name in names:
@@ -37,9 +37,11 @@ def embedded(pack: Pack, photos: Path) -> tuple[np.ndarray, np.ndarray, int]:
             if not len(faces):
                 failures += 1
                 continue
-            vectors.append(templates.vectors[subject_face(faces, bgr.shape[1], bgr.shape[0])])
+            face = subject_face(faces, bgr.shape[1], bgr.shape[0])
+            probes.append(templates.vectors[face])
+            enrolled.append(engine.analyse(bgr, mirrored=True)[1].vectors[face])
             people.append(PurePosixPath(name).parts[0])
-    return np.stack(vectors), np.unique(people, return_inverse=True)[1], failures
+    return np.stack(probes), np.stack(enrolled), np.unique(people, return_inverse=True)[1], failures
 
 
 def mislabelled(vectors: np.ndarray, people: np.ndarray, score: float) -> set[tuple[int, int]]:
@@ -51,17 +53,19 @@ def mislabelled(vectors: np.ndarray, people: np.ndarray, score: float) -> set[tu
     return found
 
 
-def impostor_counts(vectors: np.ndarray, people: np.ndarray, left_out: set[tuple[int, int]]) -> np.ndarray:
+def impostor_counts(
+    probes: np.ndarray, enrolled: np.ndarray, people: np.ndarray, left_out: set[tuple[int, int]]
+) -> np.ndarray:
     one = {person: [] for pair in left_out for person in pair}
     for a, b in left_out:
         one[a].append(b)
         one[b].append(a)
     counts = np.zeros(len(GRID), np.int64)
-    for i in range(len(vectors)):
-        others = people[i + 1 :] != people[i]
+    for i in range(len(probes)):
+        others = people != people[i]
         if people[i] in one:
-            others &= ~np.isin(people[i + 1 :], one[people[i]])
-        counts += count_at_or_above((vectors[i + 1 :] @ vectors[i])[others])
+            others &= ~np.isin(people, one[people[i]])
+        counts += count_at_or_above((enrolled @ probes[i])[others])
     return counts
 
 
@@ -78,21 +82,22 @@ def main() -> None:
     pack = load_pack(arguments.pack)
     if arguments.cache and arguments.cache.exists():
         with np.load(arguments.cache) as kept:
-            vectors, people, failures = kept["vectors"], kept["people"], int(kept["failures"])
+            probes, enrolled = kept["probes"], kept["enrolled"]
+            people, failures = kept["people"], int(kept["failures"])
     else:
-        vectors, people, failures = embedded(pack, arguments.photos)
+        probes, enrolled, people, failures = embedded(pack, arguments.photos)
         if arguments.cache:
-            np.savez(arguments.cache, vectors=vectors, people=people, failures=failures)
-    left_out = mislabelled(vectors, people, arguments.label_error)
-    counts = impostor_counts(vectors, people, left_out)
+            np.savez(arguments.cache, probes=probes, enrolled=enrolled, people=people, failures=failures)
+    left_out = mislabelled(probes, people, arguments.label_error)
+    counts = impostor_counts(probes, enrolled, people, left_out)
     data = {
         "name": arguments.name,
         "sha256": sha256_of(arguments.photos),
         "people": len(np.unique(people)),
-        "photos": len(vectors),
+        "photos": len(probes),
         "failures_to_acquire": failures,
         "pairs": int(counts[0]),
-        "which": "all pairs of photos of two people",
+        "which": "all pairs of photos of two people, each as probe and as enrolled",
         "label_errors": f"{len(left_out)} pairs of people with a score of {arguments.label_error} or above left out",
     }
     output = arguments.output or shipped(pack.name) / CALIBRATION

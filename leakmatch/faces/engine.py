@@ -24,16 +24,17 @@ class FaceEngine:
         self._detector = open_detector(pack)
         self._embedder = Embedder(pack.embedder, verified(pack, pack.embedder.file), pack.model_id)
 
-    def analyse(self, bgr: ByteArray) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
+    def analyse(self, bgr: ByteArray, *, mirrored: bool = False) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
         """Faces, templates and aligned crops uint8[F,112,112,3] BGR of ``bgr`` uint8[H,W,3], row by row the same.
 
         Best detector score first; coordinates in pixels of ``bgr``. F = 0 where there is no face. A face whose
-        landmarks cannot be aligned has a black crop, and its template is not valid.
+        landmarks cannot be aligned has a black crop, and its template is not valid. ``mirrored``: templates for a
+        gallery, see :meth:`Embedder.embed`.
         """
         faces = detect(self._detector, bgr)
         matrices = similarities(faces.landmarks)
         crops = aligned_crops(bgr, matrices)
-        vectors, valid = self._embedder.embed(crops)
+        vectors, valid = self._embedder.embed(crops, mirrored=mirrored)
         aligned = crops.any(axis=(1, 2, 3))
         vectors[~aligned] = 0
         templates = TemplateBatch(vectors, face_quality(faces.landmarks, crops), valid & aligned, self.model_id)

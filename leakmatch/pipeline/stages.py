@@ -25,7 +25,7 @@ CROP_QUALITY: Final = 90  # JPEG quality of the face crops kept as evidence
 class Looker:
     """Looks at one picture after another.
 
-    ``mirrored`` also hashes the mirror image (for the gallery's side; the scan compares with both).
+    ``mirrored`` is for the gallery's side: mirror images are hashed, too, and averaged into the templates.
     """
 
     def __init__(self, engine: FaceEngine, budget: Budget, *, mirrored: bool) -> None:
@@ -52,7 +52,7 @@ class Looker:
         return analyses
 
     def _picture(self, image: DecodedImage) -> ImageAnalysis:
-        faces, templates, crops = self._engine.analyse(image.bgr)
+        faces, templates, crops = self._engine.analyse(image.bgr, mirrored=self._mirrored)
         outcome = Outcome.DONE if len(faces) else Outcome.NO_FACE
         if not image.complete:
             outcome = Outcome.PARTIAL

@@ -37,7 +37,7 @@ class Colours:
     def __init__(self, pack: Pack) -> None:
         self._model_id = pack.model_id
 
-    def analyse(self, bgr: ByteArray) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
+    def analyse(self, bgr: ByteArray, *, mirrored: bool) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
         Colours.looked_at += 1
         squares = [(x, bgr[:64, x : x + 64].mean(axis=(0, 1))) for x in range(0, bgr.shape[1], 64)]
         faces = [(x, colour) for x, colour in reversed(squares) if colour.max() > 20]

@@ -19,12 +19,15 @@ from leakmatch.faces.anchors import Candidates, Detector
 from leakmatch.faces.packs import Pack, verified
 from leakmatch.records import FaceBatch
 
+_TILE: Final = 1024  # pixels of an input's sides: a larger input is slower per pixel, and its memory is kept
+_OVERLAP: Final = 128  # of tiles: faces up to this size are whole in one of them; a lower rung has the larger
 _MULTIPLE: Final = 32  # the largest stride: inputs are padded to a multiple of it, as OpenCV does
 _LONGEST: Final = 8192  # pixels of an input's longer side: a strip of a picture stays a small input
 _MOST_CANDIDATES: Final = 5000  # per input, as OpenCV: bounds the work that a hostile picture can ask for
 _CLEARLY_SMALLER: Final = 1.5  # a rung this much below the last one is worth a pass
 _ENLARGED: Final = 1.5  # small pictures are enlarged towards the second rung, at most by this
 _SAME_FACE: Final = 0.6  # overlap from which two rungs speak of one face, and not of neighbours
+_PART: Final = 0.8  # share of a box within a better face from which it is a part of that face
 _FITTING: Final = 110.0  # pixels of the input: the face size at which landmarks are steadiest
 
 
@@ -102,11 +105,33 @@ def _look(bgr: ByteArray, source: ByteArray, scale: float) -> _Look:
 
 def _found(detector: Detector, look: _Look) -> Candidates:
     """The faces of one look, each once, in pixels of the original."""
-    found = detector.candidates(_padded(look.pixels))
-    finite = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.landmarks).all(axis=(1, 2))
-    found = _chosen(found, np.flatnonzero(finite))
+    height, width = look.pixels.shape[:2]
+    tiles = [(left, top) for top in _spans(height) for left in _spans(width)]
+    found = _joined([_in_tile(detector, look.pixels, left, top) for left, top in tiles])
     best = _chosen(found, nms(found.boxes, found.scores, detector.spec.nms_iou))
     return Candidates(best.boxes / np.concatenate([look.ratio, look.ratio]), best.landmarks / look.ratio, best.scores)
+
+
+def _spans(side: int) -> list[tuple[int, int]]:
+    """Begin and end of the tiles along a side: equal, overlapping, together the whole side."""
+    count = max(1, -(-(side - _OVERLAP) // (_TILE - _OVERLAP)))
+    length = -(-(side + (count - 1) * _OVERLAP) // count)
+    begins = [round(i * (side - length) / max(count - 1, 1)) for i in range(count)]
+    return [(begin, begin + length) for begin in begins]
+
+
+def _in_tile(detector: Detector, pixels: ByteArray, across: tuple[int, int], down: tuple[int, int]) -> Candidates:
+    """What one tile shows, in pixels of the look. A face that reaches over an inner edge is left to the next tile,
+    which has it whole, or, if it is larger than tiles overlap, to a lower rung."""
+    height, width = pixels.shape[:2]
+    found = detector.candidates(_padded(pixels[slice(*down), slice(*across)]))
+    corner = np.array([across[0], down[0]], np.float32)
+    boxes, landmarks = found.boxes + np.concatenate([corner, corner]), found.landmarks + corner
+    low = np.where(corner > 0, corner, -np.inf)
+    high = np.where((across[1] < width, down[1] < height), (across[1], down[1]), np.inf)
+    whole = ((boxes[:, :2] >= low) & (boxes[:, 2:] <= high)).all(axis=1)
+    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
+    return _chosen(Candidates(boxes, landmarks, found.scores), np.flatnonzero(whole & finite))
 
 
 def _padded(pixels: ByteArray) -> ByteArray:
@@ -121,11 +146,13 @@ def _merged(found: list[Candidates], ratios: list[FloatArray], iou: float) -> Ca
     """Each face once: :func:`nms` over all rungs, but what overlaps nearly in full is averaged and not dropped.
 
     Weights fall off with the octaves between a face's size on the rung and the size at which landmarks are steady.
+    A box that lies within a better one goes as well: on a rung too large for a face, its parts look like faces.
     """
     sizes = [np.sqrt(_areas(one.boxes) * ratio.prod()) for one, ratio in zip(found, ratios, strict=True)]
     octaves = np.log2(np.concatenate(sizes).clip(1e-3) / _FITTING)
     weights = np.exp(-(octaves**2) / 2).clip(1e-6)
-    every = Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    every = _joined(found)
+    areas = _areas(every.boxes)
     order = np.argsort(-every.scores, kind="stable")
     boxes, landmarks, scores = [], [], []
     while len(order):
@@ -135,7 +162,8 @@ def _merged(found: list[Candidates], ratios: list[FloatArray], iou: float) -> Ca
         boxes.append(np.average(every.boxes[same], axis=0, weights=weights[same]))
         landmarks.append(np.average(every.landmarks[same], axis=0, weights=weights[same]))
         scores.append(every.scores[best])
-        order = order[overlap <= iou]
+        part = _intersections(every.boxes[best], every.boxes[order]) > _PART * areas[order]
+        order = order[(overlap <= iou) & ~part]
     if not scores:
         return _none()
     return Candidates(*(np.array(part, np.float32) for part in (boxes, landmarks, scores)))
@@ -155,11 +183,16 @@ def nms(boxes: FloatArray, scores: FloatArray, iou: float) -> LongArray:
 
 def overlaps(box: FloatArray, others: FloatArray) -> FloatArray:
     """Intersection over union of ``box`` float32[4] with each of ``others`` float32[K,4]; 0 for empty boxes."""
-    corner = np.maximum(box[:2], others[:, :2])
-    inner = (np.minimum(box[2:], others[:, 2:]) - corner).clip(0).prod(axis=1)
+    inner = _intersections(box, others)
     union = _areas(box[None]) + _areas(others) - inner
     result: FloatArray = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
     return result
+
+
+def _intersections(box: FloatArray, others: FloatArray) -> FloatArray:
+    corner = np.maximum(box[:2], others[:, :2])
+    inner: FloatArray = (np.minimum(box[2:], others[:, 2:]) - corner).clip(0).prod(axis=1)
+    return inner
 
 
 def _areas(boxes: FloatArray) -> FloatArray:
@@ -176,6 +209,10 @@ def _clipped(found: Candidates, bgr: ByteArray) -> Candidates:
 
 def _chosen(found: Candidates, rows: LongArray) -> Candidates:
     return Candidates(found.boxes[rows], found.landmarks[rows], found.scores[rows])
+
+
+def _joined(found: list[Candidates]) -> Candidates:
+    return Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def _none() -> Candidates:

@@ -163,7 +163,7 @@ def zipped(
     members: list[Zipped], prefix: bytes = b"", comment: bytes = b"", disk: int = 0, announced: int | None = None
 ) -> bytes:
     """A zip archive. Offsets count from behind ``prefix``; ``announced`` is the number of members that it says."""
-    body, directory = b"", b""
+    body, directory = bytearray(), bytearray()
     for member in members:
         packed = compress(member.method, member.data)
         crc = zlib.crc32(member.data) if member.crc is None else member.crc
@@ -201,7 +201,7 @@ def zipped(
         start = 0xFFFFFFFF
     counted = count & 0xFFFF
     end += struct.pack("<4sHHHHIIH", b"PK\x05\x06", disk, disk, counted, counted, len(directory), start, len(comment))
-    return prefix + body + directory + end + comment
+    return b"".join((prefix, body, directory, end, comment))
 
 
 def zip_of(members: Members, method: int = 0) -> bytes:
@@ -211,7 +211,7 @@ def zip_of(members: Members, method: int = 0) -> bytes:
 # Tar
 
 
-def tar_of(members: Members, format: int = tarfile.GNU_FORMAT) -> bytes:  # noqa: A002 - tarfile's own word
+def tar_of(members: Members, format: int = tarfile.GNU_FORMAT) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=format, encoding="utf-8", errors="surrogateescape") as archive:
         for name, data in members:

@@ -24,8 +24,8 @@ class Meter:
 
     ``stored``: the bytes the item takes where it lies. An item that gives at most ``ratio`` times that is honest. More
     is tolerated until something around it has given ``ratio_floor`` bytes; then the innermost item that is not honest
-    is to blame. What it gave is forgotten around it, so that its neighbours can still be read; but each such item
-    halves what is tolerated of the next one, so that all of them together cost no more than twice the floor.
+    is to blame. What it gave beyond its right is forgotten around it, so that its neighbours can still be read; but
+    each such item halves what is tolerated of the next, so that all of it together is no more than twice the floor.
     The outermost item, the file on disk, is also held to ``bytes`` and ``members``.
     """
 
@@ -72,7 +72,7 @@ class Meter:
     def _blamed(self) -> OverBudget:
         for meter in self._outwards():
             if meter is not self:
-                meter._given -= self._given
+                meter._given -= self._given - self._honest
                 meter._floor //= 2
         return self._ended(f"it expands to more than {self._budget.ratio:g} times its size")
 

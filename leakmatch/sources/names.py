@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-# Lead bytes of the everyday characters: level 1 of GB 2312 (3,755 hanzi) and of JIS X 0208 (2,965 kanji).
+# Lead bytes of the everyday characters: level 1 of GB 2312 (3,755 hanzi) and of JIS X 0208 (2,965 kanji). Level 2 of
+# GB 2312 has rarer characters that are common in personal names; they count by half.
 _HANZI: Final = range(0xB0, 0xD8)
+_RARER_HANZI: Final = range(0xD8, 0xF8)
 _KANJI: Final = range(0x88, 0x99)
 _KANA: Final = (0x82, 0x83)
 _FULL_WIDTH: Final = (0xA3,)  # full-width letters and digits in GBK
@@ -40,12 +42,15 @@ def _everyday(raw: bytes, encoding: str) -> float:
     foreign = [character.encode(encoding) for character in text if character >= "\x80"]
     if not foreign:
         return 0.0
-    return sum(_is_everyday(code, encoding) for code in foreign) / len(foreign)
+    return sum(_weight(code, encoding) for code in foreign) / len(foreign)
 
 
-def _is_everyday(code: bytes, encoding: str) -> bool:
+def _weight(code: bytes, encoding: str) -> float:
     if len(code) != 2:  # half-width katakana: single bytes, which text in other encodings is full of
-        return False
-    if encoding == "gbk":
-        return (code[0] in _HANZI and code[1] >= 0xA1) or code[0] in _FULL_WIDTH
-    return code[0] in _KANJI or code[0] in _KANA
+        return 0.0
+    lead, trail = code
+    if encoding == "cp932":
+        return float(lead in _KANJI or lead in _KANA)
+    if trail >= 0xA1 and lead in _RARER_HANZI:
+        return 0.5
+    return float((trail >= 0xA1 and lead in _HANZI) or lead in _FULL_WIDTH)

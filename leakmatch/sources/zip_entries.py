@@ -47,7 +47,7 @@ _HIGHEST_VERSION: Final = 100
 class ZipEntry:
     """One member as a header announces it. ``None``: not known, as where its sizes follow the data.
 
-    ``header``: where its own header is; ``here``: whether that is in this volume.
+    ``header``: where its own header is, in volume ``volume``; ``here``: whether that is this one.
     """
 
     raw: bytes
@@ -59,6 +59,7 @@ class ZipEntry:
     size: int | None
     header: int
     mode: int = 0
+    volume: int = 0
     here: bool = True
 
     @property
@@ -79,13 +80,15 @@ class ZipEntry:
 class Directory:
     """Where the central directory is, and how many entries it is said to have.
 
-    ``shift``: bytes before the archive proper (a self-extractor). ``disk``: the number of this volume, from 0.
+    ``shift``: bytes before the archive proper (a self-extractor). ``behind``: bytes behind it and its comment.
+    ``disk``: the number of this volume, from 0.
     """
 
     entries: int
     start: int
     stop: int
     shift: int
+    behind: int
     disk: int
 
 
@@ -115,7 +118,10 @@ class ZipEntries:
     def directory(self) -> Directory | None:
         """Where the central directory is, or ``None`` without one."""
         tail = self.at(max(self._size - TAIL, 0), TAIL)
-        return _find_directory(tail, self._size, self.at)
+        found = _find_directory(tail, self._size, self.at)
+        if found is not None and found.shift and found.behind and self.at(0, 4) == LOCAL:
+            return None  # that of a zip inside; the end of this one is lost
+        return found
 
     def listed(self, directory: Directory) -> Iterator[ZipEntry]:
         """The entries of the directory, by block of it in the order of their data, so that this is read forward.
@@ -132,7 +138,7 @@ class ZipEntries:
             while found := _central_entry(block, used, directory):
                 entry, used = found
                 entries.append(entry)
-            yield from sorted(entries, key=lambda entry: entry.header)
+            yield from sorted(entries, key=lambda entry: (entry.volume, entry.header))
             if not used:
                 raise corrupt(f"the central directory is damaged after {count} members")
             at, count = at + used, count + len(entries)
@@ -165,12 +171,13 @@ class ZipEntries:
         if flags & _DESCRIBED:
             described = self._described(data, stop)
             if described is None:
-                return ZipEntry(raw, extra, flags, method, None, None, None, at), data
+                return ZipEntry(raw, extra, flags, method, None, None, None, at), at + len(LOCAL)
             crc, stored, size = described
         else:
             stored, size, _ = _zip64(extra, stored, size, 0)
         entry = ZipEntry(raw, extra, flags, method, crc, stored, size, at)
-        return entry, self._behind(data, stored, method, stop)
+        believed = self._end(data, stored, method, stop)
+        return entry, at + len(LOCAL) if believed is None else believed
 
     def _described(self, data: int, stop: int) -> tuple[int, int, int] | None:
         """CRC and sizes from the descriptor behind the data at ``data``: the first whose size leads back there."""
@@ -186,14 +193,14 @@ class ZipEntries:
         self._searches = max(self._searches - 1, 0)
         return None
 
-    def _behind(self, data: int, stored: int, method: int, stop: int) -> int:
-        """Where to go on behind a member. A size that leads nowhere is not believed."""
+    def _end(self, data: int, stored: int, method: int, stop: int) -> int | None:
+        """Where to go on behind a member; ``None`` where its size leads nowhere and is not to be believed."""
         end = data + stored
         if end <= self._size and (end == self._size or self.at(end, 4).startswith(_SIGNATURES)):
             return end
         if method == 0 and self.at(data, 4) == LOCAL:
             return stop  # a zip in the zip; its own reader finds what is in there
-        return data
+        return None
 
     def find(self, start: int, stop: int, signatures: tuple[bytes, ...]) -> int | None:
         """The first place from ``start``, before ``stop``, where one of the 4-byte signatures stands."""
@@ -227,23 +234,30 @@ def _central_entry(block: bytes, at: int, directory: Directory) -> tuple[ZipEntr
         stored, size, header = _zip64(extra, stored, size, header)
     mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
     here = disk in (directory.disk, _MAX16)
-    return ZipEntry(raw, extra, flags, method, crc, stored, size, header + directory.shift, mode, here), end
+    return ZipEntry(raw, extra, flags, method, crc, stored, size, header + directory.shift, mode, disk, here), end
 
 
 def _find_directory(tail: bytes, size: int, read: Callable[[int, int], bytes]) -> Directory | None:
-    """The directory that the last believable end record points to. ``read(start, length)`` gives other bytes."""
+    """The directory that the last believable end record points to; an empty one only where there is no other.
+
+    ``read(start, length)`` gives bytes from elsewhere in the file.
+    """
+    empty: Directory | None = None
     found = len(tail)
     while (found := tail.rfind(END, 0, found)) >= 0:
-        if len(tail) - found >= _END_RECORD.size:
-            directory = _directory(tail[found:], size - len(tail) + found, read)
-            if directory is not None:
-                return directory
-    return None
+        directory = _directory(tail[found : found + _END_RECORD.size], size - len(tail) + found, size, read)
+        if directory is not None and directory.stop > directory.start:
+            return directory
+        empty = empty or directory
+    return empty
 
 
-def _directory(record: bytes, at: int, read: Callable[[int, int], bytes]) -> Directory | None:
-    _, disk, _, _, entries, length, start, _ = _END_RECORD.unpack_from(record)
+def _directory(record: bytes, at: int, size: int, read: Callable[[int, int], bytes]) -> Directory | None:
+    if len(record) < _END_RECORD.size:
+        return None
+    _, disk, _, _, entries, length, start, comment = _END_RECORD.unpack(record)
     stop = at
+    behind = max(size - at - _END_RECORD.size - comment, 0)
     locator = read(at - _LOCATOR64.size, _LOCATOR64.size) if at >= _LOCATOR64.size else b""
     if locator.startswith(_END64_LOCATOR) and len(locator) == _LOCATOR64.size:
         for candidate in (_LOCATOR64.unpack(locator)[2], at - _LOCATOR64.size - _END64_RECORD.size):
@@ -255,7 +269,7 @@ def _directory(record: bytes, at: int, read: Callable[[int, int], bytes]) -> Dir
     shift = stop - length - start  # less than 0 where the beginning of the file is lost
     if stop < length or (length and read(stop - length, 4) not in ((CENTRAL,) if shift < 0 else (CENTRAL, b""))):
         return None
-    return Directory(entries, stop - length, stop, shift, 0 if disk == _MAX16 else disk)
+    return Directory(entries, stop - length, stop, shift, behind, 0 if disk == _MAX16 else disk)
 
 
 def _zip64(extra: bytes, stored: int, size: int, start: int) -> tuple[int, int, int]:

@@ -1,0 +1,108 @@
+"""Compressed streams: what their member is called, and what surrounds the data."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from archives import COMPRESS, PICTURES, picture, tar_of, walked
+
+from leakmatch.records import Budget, Outcome
+
+PHOTO = picture(1)
+
+
+def gzip_named(name: bytes, extra: bytes = b"", data: bytes = PHOTO) -> bytes:
+    packed = gzip.compress(data, mtime=0)
+    field = len(extra).to_bytes(2, "little") + extra if extra else b""
+    return packed[:3] + bytes([8 | (4 if extra else 0)]) + packed[4:10] + field + name + b"\0" + packed[10:]
+
+
+@pytest.mark.parametrize("extra", [b"", b"AB\x03\0xyz"])
+def test_gzip_keeps_a_name(extra):
+    assert walked(gzip_named(b"photo.jpg", extra)).members() == [(b"photo.jpg", PHOTO)]
+    assert walked(gzip_named("照片.jpg".encode("gbk"), extra)).below(1)[0].locator.name == "照片.jpg"
+    assert walked(gzip_named(b"", extra), name="x.jpg.gz").members() == [(b"x.jpg", PHOTO)]
+
+
+def test_gzip_with_a_name_of_which_the_end_is_missing():
+    walk = walked(gzip_named(b"x" * 5000))
+    assert walk.pictures == [PHOTO]
+    assert walk.below(1)[0].locator.name == "data"
+
+
+@pytest.mark.parametrize(
+    ("own", "member"),
+    [
+        ("a.jpg.gz", "a.jpg"),
+        ("a.TGZ", "a.tar"),
+        ("a.tar.bz2", "a.tar"),
+        ("a.txz", "a.tar"),
+        ("a.zst", "a"),
+        (".gz", "data"),
+        ("a", "data"),
+        ("dir/b.lzma", "b"),
+    ],
+)
+def test_the_member_is_called_like_the_file_without_its_suffix(own, member):
+    assert walked(COMPRESS["xz"](PHOTO), name=own).below(1)[0].locator.name == member
+
+
+def test_a_name_that_is_no_utf8_is_kept():
+    walk = walked(tar_of([(b"\xff\xfe.jpg.xz", COMPRESS["xz"](PHOTO))]))
+    assert walk.pictures == [PHOTO]
+
+
+def test_bytes_behind_the_end_are_told():
+    walk = walked(COMPRESS["gzip"](PHOTO) + b"garbage")
+    assert walk.pictures == [PHOTO]
+    assert walk.root.outcome is Outcome.WALKED
+    assert walk.codes_of(walk.root) == {"corrupt"}
+
+
+@pytest.mark.parametrize("padding", [bytes(1), bytes(512), bytes(100_000)])
+def test_padding_of_zeros_is_nothing_to_tell(padding):
+    assert not walked(COMPRESS["gzip"](PHOTO) + padding).incidents
+
+
+@pytest.mark.parametrize("method", ["gzip", "bzip2", "xz", "zstd"])
+def test_a_tar_in_several_streams(method):
+    tar = tar_of(PICTURES)
+    parts = [tar[i : i + 1500] for i in range(0, len(tar), 1500)]
+    packed = b"".join(COMPRESS[method](part) for part in parts)
+    assert walked(packed).members(2) == PICTURES
+    assert walked(packed).root.outcome is Outcome.WALKED
+
+
+def test_a_second_stream_that_is_damaged():
+    walk = walked(COMPRESS["gzip"](PHOTO[:200]) + COMPRESS["gzip"](PHOTO[200:])[:20])
+    (photo,) = walk.below(1)
+    assert photo.payload is not None
+    assert PHOTO[:200] == photo.payload[:200]
+    assert walk.root.outcome is Outcome.PARTIAL
+
+
+def test_members_before_the_damage_of_a_compressed_tar_come_out():
+    members = [(b"%03d.jpg" % n, picture(n, 5000)) for n in range(20)]
+    packed = bytearray(COMPRESS["gzip"](tar_of(members)))
+    packed[len(packed) * 3 // 4] ^= 0xFF
+    walk = walked(bytes(packed))
+    assert walk.members(2)[:13] == members[:13]
+    assert walk.root.outcome in (Outcome.UNREADABLE, Outcome.PARTIAL)
+
+
+def test_a_wrong_checksum_costs_no_more_than_the_last_byte():
+    packed = bytearray(COMPRESS["gzip"](PHOTO))
+    packed[-6] ^= 1
+    walk = walked(bytes(packed))
+    (photo,) = walk.below(1)
+    assert photo.payload == PHOTO[:-1]
+    assert walk.codes_of(photo) == {"corrupt"}
+    assert walk.root.outcome is Outcome.UNREADABLE
+
+
+def test_a_container_whose_member_ended_over_budget_is_not_called_damaged():
+    packed = COMPRESS["gzip"](b"\xff\xd8\xff" + bytes(400_000))
+    walk = walked(packed, Budget(ratio=50, ratio_floor=1000))
+    assert [e.outcome for e in walk.entries] == [Outcome.WALKED, Outcome.OVER_BUDGET]
+    assert walk.codes == {"over-budget"}

@@ -205,10 +205,11 @@ def _write(asset: Asset, stream: IO[bytes], folder: Path) -> Path:
             while chunk := stream.read(min(1 << 20, left)):
                 out.write(chunk)
                 left -= len(chunk)
+            out.flush()
+            return _settle(asset, temporary, folder)
         except BaseException:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
             raise
-    return _settle(asset, temporary, folder)
 
 
 def _settle(asset: Asset, file: Path, folder: Path) -> Path:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,12 +19,22 @@ def cache() -> Path:
     return Path(os.environ.get("LEAKMATCH_TEST_CACHE") or REPOSITORY / ".cache" / "leakmatch")
 
 
+@contextmanager
+def one_at_a_time(cache: Path) -> Iterator[None]:
+    """Parallel test processes fill the cache once."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def pack_home(cache: Path) -> Path:
     """A model store with the default pack."""
     from leakmatch.faces.packs import install
 
-    install("opencv-zoo", store=cache)
+    with one_at_a_time(cache):
+        install("opencv-zoo", store=cache)
     return cache
 
 
@@ -31,5 +44,6 @@ def sample_photos(cache: Path) -> Path:
     from leakmatch.assets import fetch_all, load_assets
     from leakmatch.cli.demo_cmd import SAMPLES
 
-    fetch_all(load_assets(SAMPLES), cache / "samples")
+    with one_at_a_time(cache):
+        fetch_all(load_assets(SAMPLES), cache / "samples")
     return cache / "samples"

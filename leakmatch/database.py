@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 import numpy as np
 
@@ -254,6 +254,33 @@ class Database:
     def digest(self) -> str:
         """The content digest, in hexadecimal."""
         return self._sum.to_bytes(32, "big").hex()
+
+
+class Store:
+    """What a gallery and a case have in common: a database that is opened, read and closed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    @property
+    def digest(self) -> str:
+        """The content digest, in hexadecimal: equal for equal content."""
+        return self._database.digest
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from leakmatch.case.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, VERSION
-from leakmatch.database import Database, Row
+from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError
 from leakmatch.locator import Locator, printable
 from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome
@@ -90,11 +90,8 @@ class Totals:
         return min(known, default=None)
 
 
-class Case:
+class Case(Store):
     """The truth about one scan. ``Case.open(path)`` to read, :meth:`create` and :meth:`resume` to write."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     @classmethod
     def create(cls, path: Path, run: Mapping[str, Any], files: Iterable[SourceRow]) -> Case:
@@ -119,21 +116,6 @@ class Case:
     def open(cls, path: Path | str) -> Case:
         """Open an existing case to read it."""
         return cls(Database.open(Path(path), APPLICATION_ID, VERSION, "case", writable=False))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-    def __enter__(self) -> Case:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._database.path
 
     # What the run was told, and how it ended
 
@@ -306,11 +288,6 @@ class Case:
             )
             if missing:
                 raise IntegrityError(f"{self.path}: finished, but {missing} source files were not read to their end.")
-
-    @property
-    def digest(self) -> str:
-        """The content digest, in hexadecimal."""
-        return self._database.digest
 
 
 _NO_PRIMARY: Final = (None, None)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from leakmatch.arrays import ByteArray, FloatArray, LongArray
-from leakmatch.database import Database
+from leakmatch.database import Database, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
 from leakmatch.records import HashBatch
 
@@ -96,7 +96,7 @@ class Hashes:
     enrolment_id: LongArray
 
 
-class Gallery:
+class Gallery(Store):
     """Templates and hashes of the protected population in one file.
 
     >>> with Gallery.open("school.gallery") as gallery:  # doctest: +SKIP
@@ -104,7 +104,7 @@ class Gallery:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         about = database.get("gallery")
         if not isinstance(about, dict) or not {"id", "model_id", "dimension"} <= about.keys():
             database.close()
@@ -115,15 +115,20 @@ class Gallery:
     def create(cls, path: Path, pack: str, model_id: str, dimension: int) -> Gallery:
         """Create an empty gallery for templates of one model. The file must not exist."""
         database = Database.create(path, APPLICATION_ID, VERSION, SCHEMA)
-        with database.transaction():
-            about = {
-                "id": secrets.token_hex(16),
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "pack": pack,
-                "model_id": model_id,
-                "dimension": dimension,
-            }
-            database.put("gallery", about)
+        about = {
+            "id": secrets.token_hex(16),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "pack": pack,
+            "model_id": model_id,
+            "dimension": dimension,
+        }
+        try:
+            with database.transaction():
+                database.put("gallery", about)
+        except BaseException:
+            database.close()
+            path.unlink(missing_ok=True)  # a gallery that does not say of what model is none
+            raise
         return cls(database)
 
     @classmethod
@@ -131,22 +136,7 @@ class Gallery:
         """Open an existing gallery."""
         return cls(Database.open(Path(path), APPLICATION_ID, VERSION, "gallery", writable=writable))
 
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     # What it is
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._database.path
 
     @property
     def id(self) -> str:
@@ -162,11 +152,6 @@ class Gallery:
     def dimension(self) -> int:
         """The length of a template."""
         return int(self._about["dimension"])
-
-    @property
-    def digest(self) -> str:
-        """The content digest, in hexadecimal: equal for equal content."""
-        return self._database.digest
 
     def require_model(self, model_id: str) -> None:
         """Raise :class:`ModelMismatch` unless templates of this model may be compared with the gallery's."""

@@ -187,12 +187,12 @@ class Case(Store):
             "SELECT * FROM incidents WHERE file = ? AND locator = ?", (incident[0], incident[1])
         )
 
-    def stored_positions(self, file: int) -> set[int]:
-        """Positions of the ledger of one source file that are committed."""
-        return {
-            position
-            for (position,) in self._database.select("SELECT position FROM items WHERE file = ? AND frame = 0", (file,))
-        }
+    def stored_positions(self, file: int) -> Iterator[int]:
+        """Positions of the ledger of one source file that are committed, rising."""
+        for (position,) in self._database.select(
+            "SELECT position FROM items WHERE file = ? AND frame = 0 ORDER BY position", (file,)
+        ):
+            yield position
 
     def root_sha256(self, file: int) -> bytes | None:
         """SHA-256 of a source file, if its own row is committed and it could be read."""

@@ -11,21 +11,17 @@ from __future__ import annotations
 import logging
 import os
 import selectors
-import socket
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Final
 
-from leakmatch import errors
 from leakmatch.errors import LeakMatchError
 from leakmatch.locator import printable
-from leakmatch.pipeline.channel import Channel, ChannelClosed, Message, ProtocolError
-from leakmatch.pipeline.tasks import FileTask, Ranges, Setup, Sink
+from leakmatch.pipeline.channel import ChannelClosed, Message, ProtocolError
+from leakmatch.pipeline.process import Picture, Worker, start_error
+from leakmatch.pipeline.tasks import FileTask, Setup, Sink
+from leakmatch.pipeline.walks import Walk
 from leakmatch.pipeline.wire import read_analysis, read_entry, read_incident
 from leakmatch.pipeline.worker import ANALYSER, READER
 from leakmatch.records import Entry, Incident, ItemKind, Outcome
@@ -40,34 +36,6 @@ TICK: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class Picture:
-    """A picture on its way to an analyser: where it is, the memory file with its bytes, how often it failed."""
-
-    task: FileTask
-    entry: Entry
-    descriptor: int
-    failures: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """A process, its channel, and what it holds."""
-
-    role: str
-    process: subprocess.Popen[bytes]
-    channel: Channel
-    started: float
-    ready: bool = False
-    since: float = 0.0  # when the first of ``pictures`` came to be its next one
-    pictures: deque[Picture] = field(default_factory=deque)
-
-    @property
-    def alone(self) -> bool:
-        """Whether it holds a picture that has failed before, and must be given no other."""
-        return any(picture.failures for picture in self.pictures)
-
-
 class Pool:
     """An executor of worker processes. Start it before a gallery or a key is read."""
 
@@ -76,7 +44,7 @@ class Pool:
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
         self._queue: deque[Picture] = deque()
-        self._walks: deque[_Walk] = deque()
+        self._walks: deque[Walk] = deque()
         self._sink: Sink | None = None
         self._released = [0, 0]
         self._heard = time.monotonic()
@@ -113,7 +81,7 @@ class Pool:
                 task = next(pending, None)
                 more = task is not None
                 if task is not None:
-                    self._begin(_Walk(task))
+                    self._begin(Walk(task))
             if not more and not self._walks:
                 return
             self._turn()
@@ -144,7 +112,7 @@ class Pool:
             worker.since = self._heard = time.monotonic()
         elif message.kind == "failed":
             if not worker.ready:
-                raise _start_error(message)
+                raise start_error(message)
             told = str(message.fields.get("message")).strip()
             _log.warning("a worker (%s) met a defect:\n%s", worker.role, _printable_lines(told))
             raise ChannelClosed(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
@@ -156,18 +124,17 @@ class Pool:
 
     # Reading
 
-    def _begin(self, walk: _Walk) -> None:
+    def _begin(self, walk: Walk) -> None:
         self._walks.append(walk)
         self._tell_reader(walk)
 
-    def _tell_reader(self, walk: _Walk) -> None:
-        stored = walk.seen_or_stored()
-        task = walk.task
+    def _tell_reader(self, walk: Walk) -> None:
+        known, task = walk.announced.ranges(), walk.task
         fields = {
             "file": task.file,
             "path": os.fsencode(task.path.absolute()).hex(),
             "root": task.root.to_json(),
-            "stored": [stored.starts, stored.ends],
+            "stored": [known.starts, known.ends],
         }
         try:
             self._reader.channel.send("walk", fields)
@@ -194,18 +161,18 @@ class Pool:
             if type(position) is int:
                 sink.read(walk.task, position)
         elif message.kind == "walked":
-            walk.entries = message.fields.get("entries")
-            if type(walk.entries) is not int:
+            entries = message.fields.get("entries")
+            if type(entries) is not int:
                 raise ProtocolError("The reader sent no number of entries.")
-            walk.ended = True
+            walk.entries = entries
             self._end_walks()
         else:
             raise ProtocolError(f"The reader sent an unknown frame {message.kind!r}.")
 
-    def _found(self, walk: _Walk, message: Message) -> None:
+    def _found(self, walk: Walk, message: Message) -> None:
         try:
             entry = read_entry(message)
-            if not walk.announce(entry.position):
+            if not walk.announced.add(entry.position):
                 raise ProtocolError("The reader announced an item twice.")
             look = entry.outcome is None and self._current_sink.found(walk.task, entry)
             if entry.outcome is not None:
@@ -332,118 +299,39 @@ class Pool:
         if held:  # the new reader's account: what is still in flight counts against it
             self._released = [-len(held), -sum(p.entry.size for p in held)]
         current = next((walk for walk in self._walks if not walk.ended), None)
-        if current is not None:
-            current.failures = current.failures + 1 if current.progress == current.failed_at else 1
-            current.failed_at = current.progress
-            if current.failures >= 2:
-                self._give_up(current, reason)
+        if current is not None and current.failed() >= 2:
+            self._give_up(current, reason)
         for walk in self._walks:
             if not walk.ended:
                 self._tell_reader(walk)
 
-    def _give_up(self, walk: _Walk, reason: str) -> None:
+    def _give_up(self, walk: Walk, reason: str) -> None:
         sink, task = self._current_sink, walk.task
         message = f"reading it ended two workers: {reason}"
         sink.incident(task, Incident(task.root, "pipeline", "worker-lost", message))
-        for position in walk.missing():
+        end = max(walk.announced.end, 1)
+        for position in list(walk.announced.missing(end)):
             # A position between announced ones is a container that was being read; 0 is the file itself.
             locator = task.root if position == 0 else task.root.child("unknown", f"item {position}", b"", position)
             entry = Entry(locator, position, ItemKind.CONTAINER, 0, None, Outcome.QUARANTINED, message)
-            walk.announce(position)
+            walk.announced.add(position)
             sink.found(task, entry)
-        walk.entries = walk.progress
-        walk.ended = True
+        walk.entries = end
         self._end_walks()
 
     # Processes
 
     def _spawn(self, role: str) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            command = [sys.executable, "-P", "-s", "-m", "leakmatch.pipeline.worker", role, str(theirs.fileno())]
-            process = subprocess.Popen(
-                command,
-                env=_scrubbed_environment(),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if os.environ.get("LEAKMATCH_DEBUG") else subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        ours.settimeout(30)
-        worker = Worker(role, process, Channel(ours), time.monotonic())
+        worker = Worker.start(role, self._setup)
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
-        worker.channel.send("setup", self._setup.to_json())
 
     def _kill(self, worker: Worker) -> None:
         self._workers.remove(worker)
         self._selector.unregister(worker.channel)
-        worker.channel.close()
-        worker.process.kill()
-        worker.process.wait()
-
-    def pids(self) -> Iterator[int]:
-        """Process ids of the workers, for measurement."""
-        return (worker.process.pid for worker in self._workers)
-
-
-@dataclass(slots=True, eq=False)
-class _Walk:
-    """A file being read: which positions were announced, how many pictures of it are still open."""
-
-    task: FileTask
-    open: int = 0
-    ended: bool = False
-    entries: int | None = None
-    progress: int = 0  # one past the highest position known
-    failures: int = 0
-    failed_at: int = -1
-    _ahead: set[int] = field(default_factory=set)  # announced beyond the contiguous start
-    _start: int = 0  # every position below is announced or stored
-
-    def announce(self, position: int) -> bool:
-        """Note a position; false if it was announced before."""
-        if position < self._start or position in self._ahead or position in self.task.stored:
-            return False
-        self._ahead.add(position)
-        self.progress = max(self.progress, position + 1)
-        while self._start in self._ahead or self._start in self.task.stored:
-            self._ahead.discard(self._start)
-            self._start += 1
-        return True
-
-    def missing(self) -> list[int]:
-        """Positions below the highest known one that were not announced; at least the file itself."""
-        known = max(self.progress, max(self.task.stored.ends, default=0), 1)
-        self.progress = known
-        return [p for p in range(self._start, known) if p not in self._ahead and p not in self.task.stored]
-
-    def seen_or_stored(self) -> Ranges:
-        """What a new reader need not announce again."""
-        stored = {
-            p
-            for start, end in zip(self.task.stored.starts, self.task.stored.ends, strict=True)
-            for p in range(start, end)
-        }
-        return Ranges.of(stored | self._ahead | set(range(self._start)))
-
-
-def _start_error(message: Message) -> LeakMatchError:
-    text = str(message.fields.get("message"))
-    by_code = {errors.USAGE: errors.UsageError, errors.INTEGRITY: errors.IntegrityError}
-    return by_code.get(int(message.fields.get("exit_code", 1)), LeakMatchError)(text)
+        worker.kill()
 
 
 def _printable_lines(text: str) -> str:
     """A worker's words for a log: lines stay, anything that could act on a terminal is escaped."""
     return "\n".join(printable(line) for line in text.splitlines())
-
-
-def _scrubbed_environment() -> dict[str, str]:
-    """What a worker gets to see: no key, no passphrase, no proxy; every library held to one thread."""
-    keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "SYSTEMROOT") if name in os.environ}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
-    package = str(Path(__file__).resolve().parents[2])
-    return {**keep, **threads, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -25,10 +25,10 @@ class Ranges:
 
     @classmethod
     def of(cls, positions: Iterable[int]) -> Ranges:
-        """The set of these positions."""
+        """The set of these positions, which come in rising order."""
         starts: list[int] = []
         ends: list[int] = []
-        for position in sorted(positions):
+        for position in positions:
             if ends and ends[-1] == position:
                 ends[-1] += 1
             else:

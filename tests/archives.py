@@ -7,12 +7,15 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import random
+import shutil
 import struct
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +118,25 @@ def checked(found: list[Entry | Incident]) -> Walked:
             assert entry.detail
     assert all(incident.locator.to_json() in positions for incident in incidents)
     return Walked(entries, incidents)
+
+
+NOBODY = 65534
+
+
+@contextmanager
+def without_privileges() -> Iterator[Path]:
+    """A folder, and no right to read what is closed: as root, by being nobody for a while."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(folder)
 
 
 # Zip
@@ -233,6 +255,11 @@ def tar_header(name: bytes, size: bytes | int, kind: bytes = b"0", magic: bytes 
 def tar_member(name: bytes, data: bytes, kind: bytes = b"0", magic: bytes = b"ustar\x0000") -> bytes:
     """A header and its data, in whole blocks."""
     return tar_header(name, len(data), kind, magic) + padded(data)
+
+
+def old_tar(members: Members) -> bytes:
+    """As before ustar: no magic, no prefix."""
+    return b"".join(tar_member(name, data, b"\0", b"") for name, data in members) + END_OF_TAR
 
 
 def padded(data: bytes) -> bytes:

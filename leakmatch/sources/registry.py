@@ -64,14 +64,14 @@ def detect(head: bytes) -> str | None:
 
     A format that is known but not read comes back as ``"unread:"`` and its name.
     """
+    if is_header(head[:BLOCK]):  # first: a tar begins with a name, which may be any signature
+        return TAR
     if (head[:2] in _BEGINNINGS or len(head) > _ISO_AT) and (kind := _by_signature(head)):
         return kind
     if _is_old_cpio(head):
         return UNREAD_PREFIX + "cpio"
     if _is_lha(head):
         return UNREAD_PREFIX + "lha"
-    if is_header(head[:BLOCK]):
-        return TAR
     return "lzma" if _is_lzma_alone(head) else None
 
 

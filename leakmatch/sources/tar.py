@@ -33,6 +33,7 @@ class Tar:
         self.notes: list[Note] = []
         self._file = file
         self._headers = Headers(file)
+        self._skipped = False
 
     def members(self) -> Iterator[Member]:
         """Every member in stored order; folders are left out."""
@@ -66,17 +67,26 @@ class Tar:
 
     def _behind_end_mark(self, at: int) -> int | None:
         following = self._search(at)
-        if following is not None and not self.notes:
-            self.notes.append(Note("corrupt", "further members behind the end mark; they were read as well"))
+        if following is not None:
+            self._note("further members behind the end mark; they were read as well")
+        elif self._skipped:
+            self._note("bytes behind the end mark that are no members; they were left alone")
         return following
 
+    def _note(self, message: str) -> None:
+        note = Note("corrupt", message)
+        if note not in self.notes:
+            self.notes.append(note)
+
     def _search(self, at: int) -> int | None:
-        """The next block at or after ``at`` that is a header."""
+        """The next block at or after ``at`` that is a header; ``_skipped``: whether anything but zeros lay before."""
+        self._skipped = False
         while block := self._at(at, CHUNK):
             if block.count(0) < len(block):
                 for start in range(0, len(block), BLOCK):
                     if is_header(block[start : start + BLOCK]):
                         return at + start
+                self._skipped = True
             at += CHUNK
         return None
 

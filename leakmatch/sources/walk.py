@@ -42,6 +42,7 @@ IMAGE_HEAD_BYTES = 4096
 DEEPEST = 64
 
 _WHOLE = "the data"
+_SECTOR = 4096  # what a medium reads or fails to read at once
 
 # With every level at its longest, the printable form of a locator stays below 1 MiB.
 _LONGEST_NAME = 4096
@@ -359,8 +360,14 @@ class _Watched(Seekable):
         self._told = 0
 
     def _read_at(self, at: int, size: int) -> bytes:
-        self._file.seek(at)
-        data = self._file.read(size)
+        try:
+            self._file.seek(at)
+            data = self._file.read(size)
+        except OSError:
+            if size <= _SECTOR:
+                raise
+            self._file.seek(at)  # what lies before a bad place is not lost with it
+            data = self._file.read(_SECTOR)
         self._told = at + len(data)
         self.pulse()
         return data

@@ -42,10 +42,8 @@ class Zip:
 
     def members(self) -> Iterator[Member]:
         """Every member; folders are left out. The unlisted ones, and all where there is no directory, come last."""
-        directory = self._entries.directory()
-        if directory is None:
-            failure: ItemError | None = truncated("the central directory is missing; members were found without it")
-        else:
+        directory, failure = self._directory()
+        if directory is not None:
             failure = yield from self._listed(directory)
         if directory.disk if directory else self._entries.at(0, len(SPANNED)) == SPANNED:
             failure = volume_missing("one part of a split archive; the other parts are needed")
@@ -54,6 +52,17 @@ class Zip:
         yield from self._unlisted(directory)
         if failure is not None:
             raise failure
+
+    def _directory(self) -> tuple[Directory | None, ItemError | None]:
+        """Where the directory is, or why it is not known."""
+        try:
+            with reading("the central directory"):
+                directory = self._entries.directory()
+        except ItemError as error:
+            return None, error
+        if directory is None:
+            return None, truncated("the central directory is missing; members were found without it")
+        return directory, None
 
     def _listed(self, directory: Directory) -> Generator[Member, None, ItemError | None]:
         """The members of the directory; returns why it could not be read to its end."""

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from archives import without_privileges
 
 from leakmatch.errors import StorageError, UsageError
 from leakmatch.records import Incident, ItemKind, Outcome
 from leakmatch.sources.folder import SourceFile, inventory
 
-NOBODY = 65534
-
 
 def listed(source: Path) -> tuple[list[SourceFile], list[Incident]]:
     found = list(inventory(source, 3))
     return [f for f in found if isinstance(f, SourceFile)], [f for f in found if isinstance(f, Incident)]
-
-
-@contextmanager
-def without_privileges() -> Iterator[Path]:
-    """A folder, and no right to read what is closed: as root, by being nobody for a while."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    root = os.geteuid() == 0
-    if root:
-        os.chown(folder, NOBODY, NOBODY)
-        os.seteuid(NOBODY)
-    try:
-        yield folder
-    finally:
-        if root:
-            os.seteuid(0)
-        shutil.rmtree(folder)
 
 
 def test_files_in_the_order_of_their_raw_names(tmp_path):

@@ -54,6 +54,13 @@ def test_tar_of_every_kind(format):
     assert detect(tar_of(PICTURES, format)) == "tar"
 
 
+@pytest.mark.parametrize(
+    "name", [b"PK\x03\x04.jpg", b"!<arch>\n", b"BZh91AY&SY", b"Rar!\x1a\x07", b"MZ", b"GIF89a", b"070701"]
+)
+def test_a_tar_whose_first_name_is_a_signature(name):
+    assert detect(tar_header(name, 0)) == "tar"
+
+
 def test_tar_without_magic_and_with_bytes_summed_as_signed():
     assert detect(tar_header(b"x", 0, b"\0", b"")) == "tar"
     block = tar_header(b"\xff\xfe.jpg", 0)

@@ -214,6 +214,12 @@ def test_zeros_behind_the_end_are_nothing_to_tell():
         assert not walked(GOOD + bytes(zeros)).incidents
 
 
+def test_what_lies_behind_the_end_mark_is_told():
+    walk = walked(tar_of(PICTURES) + b"PK\x03\x04 or so")
+    assert walk.members() == PICTURES
+    assert walk.codes_of(walk.root) == {"corrupt"}
+
+
 def test_no_end_mark():
     walk = walked(GOOD + tar_member(b"a.jpg", PHOTO))
     assert walk.pictures == [OTHER, PHOTO]

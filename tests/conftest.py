@@ -47,3 +47,21 @@ def sample_photos(cache: Path) -> Path:
     with one_at_a_time(cache):
         fetch_all(load_assets(SAMPLES), cache / "samples")
     return cache / "samples"
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """Models that LeakMatch may not ship, where a developer has them beside the checkout."""
+    folder = REPOSITORY.parent / "shared" / "models"
+    if not folder.is_dir():
+        pytest.skip("../shared/models is not there: these models may not be shipped or downloaded")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Labelled photos that LeakMatch may not ship, where a developer has them beside the checkout."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not (folder / "lfw_dev.zip").is_file():
+        pytest.skip("../shared/data is not there: these photos may not be shipped or downloaded")
+    return folder

@@ -27,7 +27,11 @@ def install(
     from_dir: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="DIR", help="Take the files from this folder instead of the network.", file_okay=False
+            "--from",
+            metavar="DIR",
+            help="Take the files from this folder instead of the network.",
+            exists=True,
+            file_okay=False,
         ),
     ] = None,
     quiet: QuietOption = False,

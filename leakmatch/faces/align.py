@@ -61,7 +61,7 @@ def aligned_crops(bgr: ByteArray, matrices: NDArray[np.float64]) -> ByteArray:
 
 def _warp(bgr: ByteArray, matrix: NDArray[np.float64]) -> ByteArray:
     # A bilinear warp reads four pixels: at half size or less it would skip some and alias.
-    factor = max(1, int(1 / np.hypot(matrix[0, 0], matrix[1, 0])))
+    factor = max(1, int(1.001 / np.hypot(matrix[0, 0], matrix[1, 0])))
     if factor > 1 or max(bgr.shape[:2]) > _LONGEST_WARPED:
         bgr, matrix = _shrunk(bgr, matrix, factor)
     warped: ByteArray = cv2.warpAffine(bgr, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)  # type: ignore[assignment]

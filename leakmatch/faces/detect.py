@@ -48,12 +48,12 @@ def scales(height: int, width: int, rungs: tuple[int, ...]) -> list[float]:
     if height < 1 or width < 1:
         return []
     size = float(np.sqrt(height * width))
-    used = [min(rungs[0], max(size, min(rungs[:2][-1], _ENLARGED * size)))]
+    most = min(rungs[0], size * _LONGEST / max(height, width))
+    used = [min(most, max(size, min(rungs[:2][-1], _ENLARGED * size)))]
     for rung in rungs[1:]:
         if rung * _CLEARLY_SMALLER <= used[-1]:
             used.append(rung)
-    longest = _LONGEST / max(height, width)
-    return [min(rung / size, longest) for rung in used]
+    return [rung / size for rung in used]
 
 
 def detect(detector: Detector, bgr: ByteArray) -> FaceBatch:

@@ -28,6 +28,7 @@ class Session:
         # onnxruntime raises a dozen unrelated classes for a file that it cannot take.
         except Exception as error:
             raise IntegrityError(f"{name}: onnxruntime does not accept this model ({_first_line(error)}).") from error
+        self._name = name
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise IntegrityError(f"{name}: a model with one input is needed; this one has {len(inputs)}.")
@@ -36,8 +37,16 @@ class Session:
         self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
 
     def run(self, blob: FloatArray) -> list[FloatArray]:
-        """The model's outputs for ``blob`` float32[N,3,H,W], in the order of :attr:`outputs`."""
-        found: list[FloatArray] = self._session.run(None, {self._input: np.ascontiguousarray(blob, np.float32)})
+        """The model's outputs for ``blob`` float32[N,3,H,W], in the order of :attr:`outputs`.
+
+        Raises :class:`IntegrityError` if the model does not take an input of this shape.
+        """
+        try:
+            found: list[FloatArray] = self._session.run(None, {self._input: np.ascontiguousarray(blob, np.float32)})
+        except Exception as error:
+            raise IntegrityError(
+                f"{self._name}: cannot be run on an input of shape {blob.shape} ({_first_line(error)})."
+            ) from error
         return found
 
 

@@ -52,7 +52,7 @@ class Calibration:
     pairs: int
     tail: Tail
     about: dict[str, Any]
-    _log_rate: NDArray[np.float64] = field(repr=False)  # float64[20001], at each score of four decimals
+    _rates: NDArray[np.float64] = field(repr=False)  # float64[20001], at each score of four decimals
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -68,7 +68,7 @@ class Calibration:
             raise os_error(error, path) from error
         try:
             return cls._parse(json.loads(content), hashlib.sha256(content).hexdigest())
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{path}: not a calibration of this version of LeakMatch ({error}).") from error
 
     @classmethod
@@ -81,7 +81,7 @@ class Calibration:
             raise ValueError("its counts are not a falling row over all scores")
         if not (0 < tail.rate <= 1 and tail.slope > 0 and -1 < tail.start < 1):
             raise ValueError("its tail does not fall")
-        return cls(str(body["model_id"]), sha256, int(counts[0]), tail, dict(body["data"]), _log_rates(counts, tail))
+        return cls(str(body["model_id"]), sha256, int(counts[0]), tail, dict(body["data"]), _rates(counts, tail))
 
     def fmr(self, scores: ArrayLike) -> NDArray[np.float64]:
         """The share of impostor pairs at or above each score: float64 in (0, 1], never rising with the score.
@@ -89,7 +89,7 @@ class Calibration:
         Between the counted scores it is interpolated in the logarithm. Scores are taken at four decimals.
         """
         index = np.rint((np.asarray(scores, np.float64) + 1) * 10**_DECIMALS)
-        rates: NDArray[np.float64] = np.exp(self._log_rate[index.clip(0, len(_SCORES) - 1).astype(np.int64)])
+        rates: NDArray[np.float64] = self._rates[index.clip(0, len(_SCORES) - 1).astype(np.int64)]
         return rates
 
     def threshold(self, fmr: float) -> float:
@@ -97,7 +97,7 @@ class Calibration:
         is rare enough. -1 for ``fmr`` of 1 and more."""
         if fmr <= 0:
             raise ValueError("no score has a false match rate of 0")
-        rare = self._log_rate <= np.log(fmr)
+        rare = self._rates <= fmr
         return float(_SCORES[np.argmax(rare)]) if rare.any() else 1 + 10**-_DECIMALS
 
     def extrapolated(self, score: float) -> bool:
@@ -122,11 +122,13 @@ def fit_tail(counts: NDArray[np.int64]) -> Tail:
 
     It starts at the last score with :data:`TAIL_PAIRS` pairs left, at their rate. The slope is that of the
     least-squares line through ln(rate) from a hundred times as many pairs on. Raises :class:`UsageError` for fewer
-    than 10,000 pairs.
+    than 10,000 pairs, or scores that are all alike.
     """
     if counts[0] < _FITTED_PAIRS:
         raise UsageError(f"{counts[0]:,} impostor pairs are too few for a calibration; {_FITTED_PAIRS:,} are needed.")
     fitted = np.flatnonzero((counts >= TAIL_PAIRS) & (counts <= _FITTED_PAIRS))
+    if len(fitted) < 2:
+        raise UsageError("The impostor scores are all alike: no tail can be fitted to them.")
     slope = -np.polyfit(GRID[fitted], np.log(counts[fitted]), 1)[0]
     start = fitted[-1]
     return Tail(float(GRID[start]), float(counts[start] / counts[0]), round(float(slope), 3))
@@ -150,9 +152,9 @@ def write_calibration(
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def _log_rates(counts: NDArray[np.int64], tail: Tail) -> NDArray[np.float64]:
-    """ln(rate) at each score of four decimals: float64[20001], never rising."""
+def _rates(counts: NDArray[np.int64], tail: Tail) -> NDArray[np.float64]:
+    """The rate at each score of four decimals: float64[20001], never rising."""
     counted = tail.start >= GRID
     observed = np.interp(_SCORES, GRID[counted], np.log(counts[counted] / counts[0]))
     line = np.log(tail.rate) - tail.slope * (_SCORES - tail.start)
-    return np.minimum.accumulate(np.where(tail.start < _SCORES, line, observed))
+    return np.exp(np.minimum.accumulate(np.where(tail.start < _SCORES, line, observed)))

@@ -83,7 +83,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(mirrors, "_opener", lambda: direct)
     Mirror.asked.clear()
     server = HTTPServer(("127.0.0.1", 0), Mirror)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

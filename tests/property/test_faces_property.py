@@ -1,0 +1,98 @@
+"""What holds for any bytes, any picture, any landmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from leakmatch.errors import IntegrityError
+from leakmatch.faces.align import TEMPLATE, aligned_crops, similarities
+from leakmatch.faces.detect import _spans, scales
+from leakmatch.faces.engine import FaceEngine
+from leakmatch.faces.graph import _encoded, _varint, prepared
+from leakmatch.faces.packs import load_pack
+from leakmatch.matching.calibration import GRID, Calibration, count_at_or_above, write_calibration
+
+coordinates = st.floats(-1e4, 1e4, width=32)
+few = settings(max_examples=40, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def engine(pack_home: Path) -> FaceEngine:
+    return FaceEngine(load_pack("opencv-zoo", pack_home))
+
+
+@few
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_model_are_refused_or_left_alone(content: bytes) -> None:
+    try:
+        assert isinstance(prepared(content, free_size=True), bytes)
+    except IntegrityError:
+        return
+
+
+@few
+@given(st.integers(0, 2**63 - 1))
+def test_varints_come_back(value: int) -> None:
+    assert _varint(memoryview(_encoded(value)), 0)[0] == value
+
+
+@few
+@given(st.floats(0.05, 20), st.floats(-3.1, 3.1), coordinates, coordinates)
+def test_a_similarity_is_found_again(scale: float, angle: float, x: float, y: float) -> None:
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    landmarks = (TEMPLATE @ turn.T + (x, y)).astype(np.float32)
+    matrix = similarities(landmarks[None])[0]
+    np.testing.assert_allclose(landmarks @ matrix[:, :2].T + matrix[:, 2], TEMPLATE, atol=0.05 * max(1, 1 / scale))
+
+
+@few
+@given(hnp.arrays(np.float32, (2, 5, 2), elements=coordinates))
+def test_any_landmarks_give_a_crop(landmarks: np.ndarray) -> None:
+    crops = aligned_crops(np.full((40, 30, 3), 255, np.uint8), similarities(landmarks))
+    assert crops.shape == (2, 112, 112, 3)
+
+
+@few
+@given(st.integers(1, 200_000), st.integers(1, 200_000))
+def test_the_work_for_a_picture_is_bounded(height: int, width: int) -> None:
+    used = scales(height, width, (2560, 480, 160))
+    assert 1 <= len(used) <= 3
+    assert used == sorted(used, reverse=True)
+    for scale in used:
+        h, w = max(1, round(height * scale)), max(1, round(width * scale))
+        assert max(h, w) <= 8193
+        padded = sum((y1 - y0 + 31) * (x1 - x0 + 31) for y0, y1 in _spans(h) for x0, x1 in _spans(w))
+        assert padded <= 12_000_000
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_any_picture_gives_rows_that_belong_together(engine: FaceEngine, data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(st.integers(0, 90), st.integers(0, 90)))
+    picture = data.draw(hnp.arrays(np.uint8, (*shape, 3)))
+    faces, templates, crops = engine.analyse(picture)
+    assert len(faces) == len(templates) == len(crops)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.3), st.floats(-0.3, 0.3))
+def test_a_calibration_falls_and_inverts(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, deviation: float, mean: float
+) -> None:
+    scores = np.random.default_rng(seed).normal(mean, deviation, 20_000).clip(-1, 1).astype(np.float32)
+    file = tmp_path_factory.mktemp("calibration") / "calibration.json"
+    write_calibration(file, "m", "d", count_at_or_above(scores), {})
+    calibration = Calibration.load(file)
+    rates = calibration.fmr(GRID)
+    assert (np.diff(rates) <= 0).all()
+    assert ((rates > 0) & (rates <= 1)).all()
+    for rate in (0.5, 1e-2, 1e-4, 1e-8):
+        threshold = calibration.threshold(rate)
+        assert threshold > 1 or calibration.fmr(threshold) <= rate
+        assert threshold == -1 or calibration.fmr(round(threshold - 1e-4, 4)) > rate

@@ -10,6 +10,8 @@ from leakmatch.errors import ItemError
 from leakmatch.records import Budget, Outcome
 from leakmatch.sources.streams import Stream
 
+_NO_LIMIT = float(1 << 62)
+
 
 class OverBudget(ItemError):
     """A limit was reached. ``meter``: the item to blame; items inside it end, items beside it go on."""
@@ -32,7 +34,7 @@ class Meter:
     def __init__(self, budget: Budget, stored: int, outer: Meter | None = None) -> None:
         self._budget = budget
         self._outer = outer
-        self._honest = int(budget.ratio * stored)
+        self._honest = int(min(budget.ratio * stored, _NO_LIMIT))
         self._floor: int = budget.ratio_floor if outer is None else outer._floor
         self._given = 0  # without what was forgotten
         self._total = 0

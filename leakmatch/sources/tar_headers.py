@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 from leakmatch.sources.guard import corrupt
 
 BLOCK: Final = 512
-MAX_EXTENSION: Final = 1 << 20  # long names, pax records and maps of one member; more is an attack on memory
+MAX_EXTENSION: Final = 1 << 18  # long names, pax records and maps of one member; more is an attack on memory
 _MAX_GLOBAL: Final = 1 << 16  # what a global header may set for all members that follow it
 
 DIRECTORY: Final = b"5"

@@ -308,10 +308,10 @@ class _Walker:
     def _member(self, item: _Item, kind: str, member: Member, index: int) -> Iterator[Entry | Incident]:
         raw, name, notes = member.raw, member.name, member.notes
         longest = _LONGEST_NAME if item.locator.depth < _DEEP else _LONGEST_DEEP_NAME
-        if len(raw) > longest:
-            notes = (*notes, Note("corrupt", f"its name of {len(raw)} bytes was cut to {longest}"))
-            raw = raw[:longest]
-            name = decode_name(raw)
+        text = name.encode("utf-8", "surrogateescape")
+        if max(len(raw), len(text)) > longest:
+            notes = (*notes, Note("corrupt", f"its name of {max(len(raw), len(text))} bytes was cut to {longest}"))
+            raw, name = raw[:longest], decode_name(text[:longest], utf8=True)
         meter = item.meter.inner(member.stored)
         inner = _Item(
             item.locator.child(kind, name, raw, index),

@@ -71,13 +71,13 @@ class Zip:
         while True:
             try:
                 with reading("the central directory"):
-                    entry = next(entries, None)
+                    entry, room = next(entries, (None, 0))
             except ItemError as error:
                 return error
             if entry is None:
                 break
             count += 1
-            member = self._member(entry)
+            member = self._member(entry, room)
             if not entry.is_folder:
                 yield member
         self._add_gap(directory.start)
@@ -95,13 +95,13 @@ class Zip:
                 if entry.header not in listed and not entry.is_folder:
                     if directory is not None:
                         self._note("there are members that the directory does not list; they were read as well")
-                    yield self._member(entry)
+                    yield self._member(entry, self._size - entry.header)
 
     def _headers(self, directory: Directory | None) -> set[int]:
         found: set[int] = set()
         if directory is not None:
             with contextlib.suppress(ItemError):  # a damage was met and reported the first time
-                found.update(entry.header for entry in self._entries.listed(directory))
+                found.update(entry.header for entry, _ in self._entries.listed(directory) if entry.here)
         return found
 
     def _note(self, message: str) -> None:
@@ -118,7 +118,7 @@ class Zip:
 
     # Members
 
-    def _member(self, entry: ZipEntry) -> Member:
+    def _member(self, entry: ZipEntry, room: int) -> Member:
         notes: list[Note] = []
         data, problem = 0, None
         if entry.here:
@@ -136,12 +136,13 @@ class Zip:
         if entry.mode & _FILE_TYPE == _SYMLINK:
             notes.append(Note("link", "a symbolic link; what it points to was not looked at"))
         stored = self._stored(entry, data)
+        taken = max(min(stored, entry.header + room - data), 0)
         if data:
-            self._add_extent(entry.header, data + stored)
+            self._add_extent(entry.header, data + taken)
         return Member(
             entry.raw,
             entry.name,
-            max(stored, 1),
+            max(taken, 1),
             lambda: self._open(entry, data, stored),
             entry.size,
             problem=problem,

@@ -65,7 +65,7 @@ class ZipEntry:
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder, and nothing but that: data behind a folder's name is looked at."""
-        return self.raw.endswith(b"/") and not self.size
+        return self.raw.endswith(b"/") and self.size == 0
 
     @property
     def name(self) -> str:
@@ -123,9 +123,10 @@ class ZipEntries:
             return None  # that of a zip inside; the end of this one is lost
         return found
 
-    def listed(self, directory: Directory) -> Iterator[ZipEntry]:
+    def listed(self, directory: Directory) -> Iterator[tuple[ZipEntry, int]]:
         """The entries of the directory, by block of it in the order of their data, so that this is read forward.
 
+        With each comes the room from its header to the next, which is more to be trusted than the size it announces.
         Raises :class:`ItemError` where the directory is damaged.
         """
         at, count = directory.start, 0
@@ -138,7 +139,10 @@ class ZipEntries:
             while found := _central_entry(block, used, directory):
                 entry, used = found
                 entries.append(entry)
-            yield from sorted(entries, key=lambda entry: (entry.volume, entry.header))
+            entries.sort(key=lambda entry: (entry.volume, entry.header))
+            headers = [entry.header for entry in entries[1:]] + [directory.start]
+            for entry, following in zip(entries, headers, strict=False):
+                yield entry, following - entry.header
             if not used:
                 raise corrupt(f"the central directory is damaged after {count} members")
             at, count = at + used, count + len(entries)

@@ -118,3 +118,8 @@ def test_a_limit_that_was_hit_is_hit_again_when_it_is_read_again():
     for _ in range(2):
         with pytest.raises(OverBudget):
             reopen().read()
+
+
+def test_no_ratio_at_all():
+    meter = Meter(Budget(ratio=float("inf"), ratio_floor=1), stored=1)
+    meter.add_bytes(1 << 40)

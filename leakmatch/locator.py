@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from leakmatch.errors import UsageError
 
 SEPARATOR = "!/"
+MAX_LINKS = 256  # far more than any budget lets containers nest
 
 # Root kinds: a file below a folder that was given, or the very file that was given.
 FILE = "file"
@@ -101,7 +102,10 @@ class Locator:
         """Parse :meth:`to_json`. Raises :class:`UsageError` for anything else."""
         try:
             locator: Locator | None = None
-            for kind, name, ordinal in json.loads(text):
+            links = json.loads(text)
+            if len(links) > MAX_LINKS:
+                raise ValueError("too many links")
+            for kind, name, ordinal in links:
                 if isinstance(name, dict):
                     text_name, raw = name["text"], base64.b64decode(name["base64"], validate=True)
                 else:
@@ -109,7 +113,7 @@ class Locator:
                 if not (isinstance(kind, str) and isinstance(text_name, str) and type(ordinal) is int):
                     raise ValueError("wrong type")
                 locator = cls(locator, kind, text_name, raw, ordinal)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError("Not a locator of LeakMatch.") from error
         if locator is None:
             raise UsageError("Not a locator of LeakMatch: it is empty.")

@@ -24,8 +24,10 @@ from leakmatch.errors import LeakMatchError
 _HEADER: Final = struct.Struct("<4sBII")  # magic, 1 if a descriptor travels along, bytes of JSON, bytes of arrays
 _MAGIC: Final = b"LMF1"
 MAX_JSON: Final = 16 << 20
-MAX_BODY: Final = 256 << 20
+MAX_BODY: Final = 64 << 20
 _DTYPES: Final = frozenset({"uint8", "int32", "int64", "float32", "bool"})
+#: What reading an unsound frame may raise.
+UNSOUND: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 _RECEIVE: Final = 1 << 18
 
 
@@ -45,6 +47,11 @@ class Message:
     fields: Mapping[str, Any]
     arrays: Mapping[str, Array] = field(default_factory=dict)
     descriptor: int | None = None
+
+    def discard(self) -> None:
+        """Close the descriptor that came with it, for a frame that is not taken."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
 
 
 class Channel:
@@ -97,9 +104,14 @@ class Channel:
     def drain(self) -> list[Message]:
         """Every whole frame that has arrived; reads once without waiting. For use after a selector fired."""
         self._fill(socket.MSG_DONTWAIT)
-        messages = []
-        while (message := self._take()) is not None:
-            messages.append(message)
+        messages: list[Message] = []
+        try:
+            while (message := self._take()) is not None:
+                messages.append(message)
+        except ProtocolError:
+            for message in messages:
+                message.discard()
+            raise
         return messages
 
     def _fill(self, flags: int) -> None:
@@ -114,6 +126,8 @@ class Channel:
                 numbers = array.array("i")
                 numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
                 self._descriptors.extend(numbers)
+        if len(self._descriptors) > 1:  # the kernel ends a read at each frame that carries one
+            raise ProtocolError("A worker sent descriptors that it did not announce.")
         if not data:
             raise ChannelClosed("The other process is gone.")
         self._buffer += data
@@ -134,7 +148,7 @@ class Channel:
         descriptor = self._descriptors.popleft() if carries else None
         try:
             return _parse(frame, head_size, descriptor)
-        except (ValueError, TypeError, KeyError) as error:
+        except UNSOUND as error:
             if descriptor is not None:
                 os.close(descriptor)
             raise ProtocolError(f"A worker sent a malformed frame ({error}).") from error

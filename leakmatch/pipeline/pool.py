@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from leakmatch import errors
 from leakmatch.errors import LeakMatchError
 from leakmatch.locator import printable
 from leakmatch.pipeline.channel import ChannelClosed, Message, ProtocolError
@@ -23,11 +24,12 @@ from leakmatch.pipeline.process import Picture, Worker, start_error
 from leakmatch.pipeline.tasks import FileTask, Setup, Sink
 from leakmatch.pipeline.walks import Walk
 from leakmatch.pipeline.wire import read_analysis, read_entry, read_incident
-from leakmatch.pipeline.worker import ANALYSER, READER
+from leakmatch.pipeline.worker import ANALYSER, IN_FLIGHT_ITEMS, READER
 from leakmatch.records import Entry, Incident, ItemKind, Outcome
 
 AHEAD: Final = 2  # pictures an analyser holds: one it looks at, one that is ready when it is done
-FILES_AHEAD: Final = 64
+FILES_AHEAD: Final = 16
+POSITIONS_AHEAD: Final = 1024  # an honest reader is ahead by the containers it has open
 START_SECONDS: Final = 120.0
 START_TRIES: Final = 5
 READER_SECONDS: Final = 600.0  # without a sign of life, while it is not waiting for analysers
@@ -59,6 +61,7 @@ class Pool:
     def close(self) -> None:
         """Kill every worker and drop what was in flight."""
         for worker in list(self._workers):
+            self._queue.extend(worker.pictures)
             self._kill(worker)
         for picture in self._queue:
             os.close(picture.descriptor)
@@ -89,10 +92,14 @@ class Pool:
     def _turn(self) -> None:
         for key, _ in self._selector.select(TICK):
             worker: Worker = key.data
+            messages: deque[Message] = deque()
             try:
-                for message in worker.channel.drain():
-                    self._take(worker, message)
+                messages.extend(worker.channel.drain())
+                while messages:
+                    self._take(worker, messages.popleft())
             except (ChannelClosed, ProtocolError) as error:
+                for message in messages:
+                    message.discard()
                 self._replace(worker, str(error))
         self._dispatch()
         self._release()
@@ -106,12 +113,17 @@ class Pool:
         return self._sink
 
     def _take(self, worker: Worker, message: Message) -> None:
+        if message.descriptor is not None and (worker.role, message.kind) != (READER, "entry"):
+            message.discard()
+            raise ProtocolError("A worker sent a descriptor that nobody asked for.")
         if message.kind == "ready":
+            if worker.ready:
+                raise ProtocolError("A worker was ready twice.")
             worker.ready = True
             self._failed_starts = 0
             worker.since = self._heard = time.monotonic()
         elif message.kind == "failed":
-            if not worker.ready:
+            if not worker.ready and message.fields.get("exit_code") != errors.DEFECT:
                 raise start_error(message)
             told = str(message.fields.get("message")).strip()
             _log.warning("a worker (%s) met a defect:\n%s", worker.role, _printable_lines(told))
@@ -126,7 +138,10 @@ class Pool:
 
     def _begin(self, walk: Walk) -> None:
         self._walks.append(walk)
-        self._tell_reader(walk)
+        try:
+            self._tell_reader(walk)
+        except ChannelClosed as error:
+            self._replace(self._reader, str(error))
 
     def _tell_reader(self, walk: Walk) -> None:
         known, task = walk.announced.ranges(), walk.task
@@ -136,21 +151,17 @@ class Pool:
             "root": task.root.to_json(),
             "stored": [known.starts, known.ends],
         }
-        try:
-            self._reader.channel.send("walk", fields)
-        except ChannelClosed:
-            _log.debug("the reader is gone; the selector will say so and the walk is told to its successor")
+        self._reader.channel.send("walk", fields)
 
     @property
     def _reader(self) -> Worker:
         return next(worker for worker in self._workers if worker.role == READER)
 
     def _take_from_reader(self, message: Message) -> None:
-        walk = next((w for w in self._walks if w.task.file == message.fields.get("file")), None)
-        if walk is None or walk.ended:
-            if message.descriptor is not None:
-                os.close(message.descriptor)
-            raise ProtocolError("The reader spoke of a file that it was not given.")
+        walk = next((w for w in self._walks if not w.ended), None)
+        if walk is None or walk.task.file != message.fields.get("file"):
+            message.discard()
+            raise ProtocolError("The reader spoke of another file than the one it reads.")
         sink = self._current_sink
         if message.kind == "entry":
             self._found(walk, message)
@@ -162,8 +173,8 @@ class Pool:
                 sink.read(walk.task, position)
         elif message.kind == "walked":
             entries = message.fields.get("entries")
-            if type(entries) is not int:
-                raise ProtocolError("The reader sent no number of entries.")
+            if type(entries) is not int or entries != walk.announced.end or any(walk.announced.missing(entries)):
+                raise ProtocolError("The reader says that it found another number of items than it announced.")
             walk.entries = entries
             self._end_walks()
         else:
@@ -172,16 +183,11 @@ class Pool:
     def _found(self, walk: Walk, message: Message) -> None:
         try:
             entry = read_entry(message)
-            if not walk.announced.add(entry.position):
-                raise ProtocolError("The reader announced an item twice.")
-            look = entry.outcome is None and self._current_sink.found(walk.task, entry)
-            if entry.outcome is not None:
-                self._current_sink.found(walk.task, entry)
-            if look and message.descriptor is None:
-                raise ProtocolError("The reader sent a picture without its bytes.")
+            self._check_entry(walk, entry, message)
+            walk.announced.add(entry.position)
+            look = self._current_sink.found(walk.task, entry) and entry.outcome is None
         except BaseException:
-            if message.descriptor is not None:
-                os.close(message.descriptor)
+            message.discard()
             raise
         if look and message.descriptor is not None:
             walk.open += 1
@@ -189,6 +195,17 @@ class Pool:
         elif message.descriptor is not None:
             os.close(message.descriptor)
             self._released = [self._released[0] + 1, self._released[1] + entry.size]
+
+    def _check_entry(self, walk: Walk, entry: Entry, message: Message) -> None:
+        """Refuse an entry that no honest reader sends."""
+        if entry.position in walk.announced or entry.position > walk.announced.end + POSITIONS_AHEAD:
+            raise ProtocolError("The reader announced an item twice, or out of order.")
+        if next(entry.locator.chain()) != walk.task.root or (entry.position == 0) != (entry.locator.parent is None):
+            raise ProtocolError("The reader placed an item in another file.")
+        if (entry.outcome is None) != (message.descriptor is not None):
+            raise ProtocolError("The reader sent a picture without its bytes, or bytes of no picture.")
+        if len(self._queue) > 2 * IN_FLIGHT_ITEMS:
+            raise ProtocolError("The reader sent more pictures than it may.")
 
     def _release(self) -> None:
         items, size = self._released
@@ -227,6 +244,7 @@ class Pool:
             raise ProtocolError("An analyser sent something it was not asked for.")
         if message.kind == "looked":
             analyses = read_analysis(message)
+            self._setup.check(analyses)
             picture = self._done_with(worker)
             self._current_sink.looked(picture.task, picture.entry, analyses)
         else:
@@ -272,7 +290,7 @@ class Pool:
         _log.info("a worker (%s) is replaced: %s", worker.role, reason)
         self._spawn(worker.role)
         if worker.role == READER:
-            self._resume_reading(reason)
+            self._resume_reading(reason, blame=worker.ready)
             return
         for picture in reversed(list(worker.pictures)[1:]):
             self._queue.appendleft(picture)
@@ -292,14 +310,17 @@ class Pool:
         sink.lost(picture.task, picture.entry, f"two workers were lost over it: {reason}")
         self._close_picture(picture)
 
-    def _resume_reading(self, reason: str) -> None:
-        """Tell the new reader where to go on. The file being read is given up when it makes no more progress."""
+    def _resume_reading(self, reason: str, *, blame: bool) -> None:
+        """Tell the new reader where to go on. The file being read is given up when it makes no more progress.
+
+        ``blame``: whether the file may be at fault; not where the reader had not even begun.
+        """
         self._released = [0, 0]
         held = list(self._queue) + [p for w in self._workers for p in w.pictures]
         if held:  # the new reader's account: what is still in flight counts against it
             self._released = [-len(held), -sum(p.entry.size for p in held)]
         current = next((walk for walk in self._walks if not walk.ended), None)
-        if current is not None and current.failed() >= 2:
+        if blame and current is not None and current.failed() >= 2:
             self._give_up(current, reason)
         for walk in self._walks:
             if not walk.ended:

@@ -47,7 +47,8 @@ class Worker:
         """Spawn a worker with a scrubbed environment and tell it what to do; it says ``ready`` later."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
-            command = [sys.executable, "-P", "-s", "-m", "leakmatch.pipeline.worker", role, str(theirs.fileno())]
+            command = [sys.executable, "-P", "-s", "-m", "leakmatch.pipeline.worker", role]
+            command += [str(theirs.fileno()), str(os.getpid())]
             process = subprocess.Popen(
                 command,
                 env=scrubbed_environment(),

@@ -55,10 +55,10 @@ def can_isolate() -> bool:
 def start(pack: Pack, settings: Settings, inventory: Inventory, *, mirrored: bool) -> Executor:
     """Workers that are ready to read and look. Call it before a gallery or a key is read.
 
-    ``mirrored``: hash the mirror images, too. Executors are imported here, so that the trusted process loads no
-    decoder where it has workers.
+    ``mirrored``: hash the mirror images, too. Executors are imported here: only one of
+    them runs.
     """
-    setup = Setup(str(pack.folder.absolute()), settings.budget, mirrored)
+    setup = Setup(str(pack.folder.absolute()), settings.budget, mirrored, pack.model_id, pack.embedder.dimension)
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from leakmatch.locator import Locator
+from leakmatch.pipeline.channel import ProtocolError
 from leakmatch.records import Budget, Entry, ImageAnalysis, Incident
 
 
@@ -54,20 +55,37 @@ class FileTask:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker needs to begin: the pack's folder, its budget, which side it works for."""
+    """What a worker needs to begin: the pack's folder, its budget, which side it works for.
+
+    ``model_id`` and ``dimension``: of the templates that must come back.
+    """
 
     pack: str
     budget: Budget
     mirrored: bool
+    model_id: str
+    dimension: int
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"pack": self.pack, "budget": asdict(self.budget), "mirrored": self.mirrored}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Setup:
         """From :meth:`to_json`."""
-        return cls(value["pack"], Budget(**value["budget"]), value["mirrored"])
+        return cls(**{**value, "budget": Budget(**value["budget"])})
+
+    def check(self, analyses: Sequence[ImageAnalysis]) -> None:
+        """Raise :class:`ProtocolError` where an analysis is not what these settings lead to."""
+        if len(analyses) > self.budget.frames + 1:
+            raise ProtocolError("A worker looked at more frames than it may.")
+        for analysis in analyses:
+            templates = analysis.templates
+            if templates is not None and (templates.model_id, templates.vectors.shape[1]) != (
+                self.model_id,
+                self.dimension,
+            ):
+                raise ProtocolError("A worker made templates with another model.")
 
 
 class Sink(Protocol):

@@ -34,6 +34,10 @@ class Positions:
             ends.insert(i + 1, position + 1)
         return True
 
+    def __contains__(self, position: int) -> bool:
+        i = bisect.bisect_right(self._starts, position) - 1
+        return i >= 0 and position < self._ends[i]
+
     @property
     def end(self) -> int:
         """One past the highest position; 0 for none."""

@@ -10,8 +10,9 @@ import numpy as np
 from leakmatch.arrays import Array, check
 from leakmatch.errors import UsageError
 from leakmatch.locator import Locator
-from leakmatch.pipeline.channel import Message, ProtocolError
+from leakmatch.pipeline.channel import UNSOUND, Message, ProtocolError
 from leakmatch.records import (
+    INCIDENT_CODES,
     Entry,
     FaceBatch,
     HashBatch,
@@ -23,6 +24,22 @@ from leakmatch.records import (
 )
 
 _MAX_TEXT = 1 << 20
+_MAX_CROP = 1 << 16  # a JPEG of 112x112 pixels
+_HASH_BYTES = 8
+
+#: How looking at a picture may end. What else an item may be is not for an analyser to say.
+_LOOKED = {
+    str(outcome): outcome
+    for outcome in (
+        Outcome.DONE,
+        Outcome.NO_FACE,
+        Outcome.PARTIAL,
+        Outcome.UNREADABLE,
+        Outcome.OVER_BUDGET,
+        Outcome.NEEDS_EXTRA,
+        Outcome.NOT_IMAGE,
+    )
+}
 
 Fields = dict[str, Any]
 Arrays = dict[str, Array]
@@ -57,7 +74,7 @@ def read_entry(message: Message) -> Entry:
             None if fields["outcome"] is None else Outcome(fields["outcome"]),
             _text(fields["detail"]),
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except UNSOUND as error:
         raise ProtocolError(f"A worker sent a malformed entry ({error}).") from error
 
 
@@ -78,7 +95,7 @@ def read_incident(message: Message) -> Incident:
         return Incident(
             _locator(fields["locator"]), _text(fields["stage"]), _text(fields["code"]), _text(fields["message"])
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except UNSOUND as error:
         raise ProtocolError(f"A worker sent a malformed incident ({error}).") from error
 
 
@@ -123,7 +140,7 @@ def read_analysis(message: Message) -> list[ImageAnalysis]:
         analyses = [_read_picture(fields, message.arrays, i) for i, fields in enumerate(pictures)]
         if not analyses or [a.frame for a in analyses] != sorted({a.frame for a in analyses}) or analyses[0].frame:
             raise ValueError("frames")
-    except (ValueError, TypeError, KeyError) as error:
+    except UNSOUND as error:
         raise ProtocolError(f"A worker sent a malformed analysis ({error}).") from error
     return analyses
 
@@ -140,13 +157,13 @@ def _read_picture(fields: Fields, arrays: Any, i: int) -> ImageAnalysis:
             raise ValueError("templates")
     sizes = arrays[f"{i}.crop_sizes"]
     check(sizes, (len(faces),), np.int32, "crop_sizes")
-    if (sizes < 0).any() or int(sizes.sum()) != len(arrays[f"{i}.crops"]):
+    if (sizes < 0).any() or (sizes > _MAX_CROP).any() or int(sizes.sum()) != len(arrays[f"{i}.crops"]):
         raise ValueError("crops")
     ends = np.cumsum(sizes)
     joined = arrays[f"{i}.crops"].tobytes()
     return ImageAnalysis(
         _count(fields["frame"]),
-        Outcome(fields["outcome"]),
+        _LOOKED[fields["outcome"]],
         _text(fields["detail"]),
         _count(fields["width"]),
         _count(fields["height"]),
@@ -155,7 +172,7 @@ def _read_picture(fields: Fields, arrays: Any, i: int) -> ImageAnalysis:
         templates,
         _read_hashes(fields["face_hashes"], arrays, f"{i}.f", len(faces)),
         tuple(joined[end - size : end] for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)),
-        tuple((_text(stage), _text(code), _text(text)) for stage, code, text in fields["incidents"]),
+        tuple((_text(stage), _code(code), _text(text)) for stage, code, text in fields["incidents"]),
     )
 
 
@@ -163,16 +180,23 @@ def _read_hashes(algorithms: list[Any], arrays: Any, prefix: str, count: int) ->
     batches = []
     for j, algorithm in enumerate(algorithms):
         bits = arrays[f"{prefix}{j}.bits"]
-        if len(bits) != count:
-            raise ValueError("hashes")
+        check(bits, (count, _HASH_BYTES), np.uint8, "hashes")
         index = np.arange(count, dtype=np.int32)
         batches.append(HashBatch(_text(algorithm), bits, arrays[f"{prefix}{j}.quality"], index))
     return tuple(batches)
 
 
+def _code(value: Any) -> str:
+    if value not in INCIDENT_CODES:
+        raise ValueError("incident code")
+    return str(value)
+
+
 def _locator(value: Any) -> Locator:
+    if not isinstance(value, str) or len(value) > 8 * _MAX_TEXT:
+        raise TypeError("locator")
     try:
-        return Locator.from_json(_text(value))
+        return Locator.from_json(value)
     except UsageError as error:
         raise ValueError("locator") from error
 
@@ -180,7 +204,7 @@ def _locator(value: Any) -> Locator:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise TypeError("text")
-    return value
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def _count(value: Any) -> int:

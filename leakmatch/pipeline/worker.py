@@ -1,6 +1,6 @@
 """A worker process: reads hostile files, or looks at hostile pictures. Holds no gallery, no key, no case.
 
-Started as ``python -m leakmatch.pipeline.worker ROLE FD`` by :mod:`leakmatch.pipeline.pool` with a scrubbed
+Started as ``python -m leakmatch.pipeline.worker ROLE FD PARENT`` by :mod:`leakmatch.pipeline.pool` with a scrubbed
 environment, and spoken to over the socket FD. It ends when the socket closes, and dies with its parent.
 """
 
@@ -42,7 +42,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
-def confine() -> None:
+def confine(parent: int) -> None:
     """Give up what a worker never needs: core dumps, new privileges, unbounded memory, outliving its parent."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_AS)
@@ -52,7 +52,7 @@ def confine() -> None:
     for option, argument in ((_PR_SET_PDEATHSIG, signal.SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
         if libc.prctl(option, argument, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl")
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         raise ChannelClosed("The parent process is gone.")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -178,12 +178,12 @@ def _contents(descriptor: int) -> bytes:
         return memory[:]
 
 
-def main(role: str, descriptor: int) -> None:
+def main(role: str, descriptor: int, parent: int) -> None:
     """Serve until the parent closes the socket."""
     channel = Channel(socket.socket(fileno=descriptor))
     with contextlib.suppress(ChannelClosed):
         try:
-            confine()
+            confine(parent)
             setup = Setup.from_json(dict(channel.receive().fields))
             worker = Reader(channel, setup) if role == READER else Analyser(channel, setup)
             channel.send("ready")
@@ -197,4 +197,4 @@ def main(role: str, descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from leakmatch.errors import UsageError
+from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.locator import Locator
-from leakmatch.pipeline.channel import Message
+from leakmatch.pipeline.channel import ChannelClosed, Message
 from leakmatch.pipeline.pool import Picture, Pool, Worker
 from leakmatch.pipeline.tasks import FileTask, Setup
 from leakmatch.pipeline.worker import ANALYSER, READER
@@ -73,16 +74,16 @@ def archive(tmp_path: Path) -> FileTask:
 
 
 @pytest.fixture
-def pack(pack_home: Path) -> str:
-    return str(pack_home / "packs" / "opencv-zoo")
+def pack(pack_home: Path) -> Pack:
+    return load_pack("opencv-zoo", pack_home)
 
 
 @pytest.fixture
-def pools(pack: str) -> Iterator[Callable[..., Pool]]:
+def pools(pack: Pack) -> Iterator[Callable[..., Pool]]:
     opened: list[Pool] = []
 
     def make(kind: type[Pool] = Pool, seconds: float = 60.0) -> Pool:
-        pool = kind(Setup(pack, Budget(seconds=seconds), False), 2)
+        pool = kind(Setup(str(pack.folder), Budget(seconds=seconds), False, pack.model_id, 128), 2)
         opened.append(pool)
         return pool
 
@@ -171,10 +172,11 @@ def test_a_file_that_kills_every_reader_is_given_up_and_the_next_one_is_read(
     pools: Callable[..., Pool], archive: FileTask, tmp_path: Path
 ) -> None:
     class Cursed(Pool):
-        def _tell_reader(self, walk: object) -> None:
-            super()._tell_reader(walk)  # type: ignore[arg-type]
-            if walk.task.file == 7:  # type: ignore[attr-defined]
-                self._reader.process.kill()
+        def _take_from_reader(self, message: Message) -> None:
+            if message.fields.get("file") == 7:
+                message.discard()
+                raise ChannelClosed("it died")
+            super()._take_from_reader(message)
 
     other = tmp_path / "b.jpg"
     Image.linear_gradient("L").save(other)
@@ -207,7 +209,7 @@ def test_a_liar_is_replaced(pools: Callable[..., Pool], archive: FileTask, monke
 
 
 def test_workers_that_cannot_start_say_why(tmp_path: Path, archive: FileTask) -> None:
-    pool = Pool(Setup(str(tmp_path), Budget(), False), 1)
+    pool = Pool(Setup(str(tmp_path), Budget(), False, "", 128), 1)
     try:
         with pytest.raises(UsageError, match="pack"):
             pool.run([archive], Notes())

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -46,16 +46,23 @@ class Database:
         self._columns: dict[str, int] = {}
 
     @classmethod
-    def create(cls, path: Path, application_id: int, version: int, schema: Sequence[str]) -> Database:
-        """Create the file, readable by its owner only, with its tables. It must not exist."""
+    def create(
+        cls, path: Path, application_id: int, version: int, schema: Sequence[str], fill: Callable[[Database], None]
+    ) -> Database:
+        """Create the file, readable by its owner only, with its tables and the first rows, which ``fill`` inserts.
+
+        It has its name only once it is complete. It must not exist.
+        """
+        new = path.with_name(f".{path.name}.new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            new.unlink(missing_ok=True)  # left by a process that was killed here
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except PermissionError as error:
             raise StorageError(f"{path}: you may not write in this folder. Choose another one.") from error
         except OSError as error:
             raise os_error(error, path) from error
-        database = cls._connect(path, writable=True)
+        database = cls._connect(new, writable=True)
         try:
             with storage(path), database.transaction():
                 for statement in (_META, _DIGEST, *schema):
@@ -63,11 +70,17 @@ class Database:
                 database._connection.execute("INSERT INTO digest VALUES (?)", (bytes(32),))
                 database._connection.execute(f"PRAGMA application_id = {application_id}")
                 database._connection.execute(f"PRAGMA user_version = {version}")
+                fill(database)
+            database.close()
+            with storage(path):
+                _name(new, path)
         except BaseException:
             database.close()
-            path.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
-        return database
+        created = cls._connect(path, writable=True)
+        created._sum = database._sum
+        return created
 
     @classmethod
     def open(cls, path: Path, application_id: int, version: int, what: str, *, writable: bool) -> Database:
@@ -296,6 +309,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | str):  # a bool, a StrEnum
         return int(value) if isinstance(value, int) else str(value)
     raise TypeError(f"a {type(value).__name__} cannot be stored")
+
+
+def _name(new: Path, path: Path) -> None:
+    """Give the finished file its name, without replacing one that came to be meanwhile."""
+    try:
+        os.link(new, path)
+        new.unlink()
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        new.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _row_hash(table: str, row: Row) -> int:

@@ -54,11 +54,11 @@ class Settings:
     @property
     def worker_count(self) -> int:
         """The number of workers to start: as told, else the cores this process may run on."""
-        return (
-            self.workers or len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else (self.workers or os.cpu_count() or 1)
-        )
+        if self.workers:
+            return self.workers
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
 
 
 def home() -> Path:

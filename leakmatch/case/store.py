@@ -82,10 +82,15 @@ class Totals:
     def expected_false(self, candidate: Candidate) -> float | None:
         """How many candidates this strong chance alone would give in the whole scan; ``None`` if unknown.
 
-        Where the face and the picture both speak, the stronger of the two counts.
+        Where the face and the picture both speak, the stronger of the two counts. Hashes are compared per picture and
+        per face crop; the larger number of pairs is taken for both.
         """
         by_face = None if candidate.chance is None else candidate.chance * self.face_pairs
-        by_picture = None if candidate.picture_chance is None else candidate.picture_chance * self.picture_pairs
+        by_picture = (
+            None
+            if candidate.picture_chance is None
+            else candidate.picture_chance * max(self.picture_pairs, self.face_pairs)
+        )
         known = [value for value in (by_face, by_picture) if value is not None]
         return min(known, default=None)
 
@@ -96,16 +101,12 @@ class Case(Store):
     @classmethod
     def create(cls, path: Path, run: Mapping[str, Any], files: Iterable[SourceRow]) -> Case:
         """Begin a case. ``run`` holds everything that must not change while it goes on (JSON values)."""
-        database = Database.create(path, APPLICATION_ID, VERSION, SCHEMA)
-        try:
-            with database.transaction():
-                database.put("run", dict(run))
-                database.insert("files", ((f.file, f.source, f.locator.to_json(), f.size, f.mtime_ns) for f in files))
-        except BaseException:
-            database.close()
-            path.unlink(missing_ok=True)  # half a case could not be resumed
-            raise
-        return cls(database)
+
+        def fill(database: Database) -> None:
+            database.put("run", dict(run))
+            database.insert("files", ((f.file, f.source, f.locator.to_json(), f.size, f.mtime_ns) for f in files))
+
+        return cls(Database.create(path, APPLICATION_ID, VERSION, SCHEMA, fill))
 
     @classmethod
     def resume(cls, path: Path) -> Case:
@@ -270,6 +271,10 @@ class Case(Store):
     def verify(self) -> None:
         """Raise :class:`IntegrityError` unless the file is sound and its ledger adds up."""
         self._database.verify()
+        self.check_ledger()
+
+    def check_ledger(self) -> None:
+        """Raise :class:`IntegrityError` unless every item that was announced has exactly one row, and they agree."""
         for file, entries, found, highest in self._database.select(
             """SELECT f.file, f.entries, count(i.position), max(i.position) FROM finished_files f
                LEFT JOIN items i ON i.file = f.file AND i.frame = 0 GROUP BY f.file"""

@@ -18,7 +18,10 @@ SAMPLES = Path(__file__).with_name("demo_assets.toml")
 
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to put input, gallery, case and report.")
+        Path,
+        typer.Option(
+            "--output", "-o", readable=False, metavar="DIR", help="Where to put input, gallery, case and report."
+        ),
     ] = Path("demo-output"),
     from_dir: Annotated[
         Path | None,

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from leakmatch.pipeline.enrol import EnrolmentReport
 
 
+_MANY_PHOTOS = 10  # more of one subject alone are unusual enough to ask whether a folder too many is around them
+
+
 def enroll(
     gallery: options.GalleryArgument,
     sources: Annotated[
         list[Path],
         typer.Argument(
+            readable=False,
             metavar="SOURCE...",
             help="Folders or archives with one folder per subject, or CSV files with columns subject_id,path[,name].",
         ),
@@ -67,6 +71,12 @@ def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
         f"{report.enrolled} photos enrolled into {gallery}, {report.known} already known, "
         f"{len(report.refused)} refused, {report.not_pictures} files that are no pictures.\n"
     )
+    if len(report.subjects) == 1 and report.enrolled >= _MANY_PHOTOS:
+        (subject,) = report.subjects
+        sys.stderr.write(
+            f"WARNING: all {report.enrolled} photos were enrolled for one subject, {printable(subject)!r}. If that is "
+            "the folder around the subjects' folders, remove the subject and give that folder itself.\n"
+        )
 
 
 def _photo(photo: Photo) -> str:

@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Accuracy on your own labelled data
 
 @app.command()
 def verification(
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder or an archive of photos.")],
+    images: Annotated[Path, typer.Argument(readable=False, metavar="IMAGES", help="A folder or an archive of photos.")],
     pairs: Annotated[
         Path,
         typer.Option("--pairs", metavar="PAIRS.csv", help="Columns same (0 or 1), a, b (paths in IMAGES), fold."),

@@ -13,13 +13,14 @@ from leakmatch.cli import options
 
 
 def export(
-    case: Annotated[Path, typer.Argument(metavar="CASE", help="The case file.")],
+    case: Annotated[Path, typer.Argument(readable=False, metavar="CASE", help="The case file.")],
     what: Annotated[
         str, typer.Argument(metavar="WHAT", help="candidates, items (the ledger), faces, incidents or run.")
     ],
     format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="jsonl, csv or parquet.")] = "jsonl",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here; default: standard output.")
+        Path | None,
+        typer.Option("--output", "-o", readable=False, metavar="FILE", help="Write here; default: standard output."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Candidates: the weak ones too.")] = False,
     expected_false: Annotated[

@@ -76,9 +76,20 @@ def remove(
     with Gallery.open(gallery, writable=True) as opened:
         photos = len(opened.photos(subject))
         if not yes:
-            typer.confirm(f"Remove {printable(subject)} with {photos} photos for good?", abort=True, err=True)
+            _confirm(f"Remove {printable(subject)} with {photos} photos for good?")
         opened.remove(subject)
     typer.echo(f"Removed {printable(subject)} with {photos} photos.", err=True)
+
+
+def _confirm(question: str) -> None:
+    from leakmatch.errors import UsageError
+
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise UsageError("Nothing was removed. Answer with y, or give --yes.")
 
 
 @app.command()

@@ -11,8 +11,10 @@ import typer
 if TYPE_CHECKING:
     from leakmatch.settings import Settings
 
-GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery file.")]
-GalleryOption = Annotated[Path, typer.Option("--gallery", "-g", metavar="FILE", help="The gallery to compare with.")]
+GalleryArgument = Annotated[Path, typer.Argument(readable=False, metavar="GALLERY", help="The gallery file.")]
+GalleryOption = Annotated[
+    Path, typer.Option("--gallery", "-g", readable=False, metavar="FILE", help="The gallery to compare with.")
+]
 PackOption = Annotated[
     str | None,
     typer.Option("--pack", metavar="NAME|PATH", help="Model pack: a name, or a folder with a pack.toml."),

@@ -12,9 +12,12 @@ from leakmatch.cli import options
 
 
 def report(
-    case: Annotated[Path, typer.Argument(metavar="CASE", help="The case file.")],
+    case: Annotated[Path, typer.Argument(readable=False, metavar="CASE", help="The case file.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The report; a report that is there is replaced.")
+        Path,
+        typer.Option(
+            "--output", "-o", readable=False, metavar="FILE", help="The report; a report that is there is replaced."
+        ),
     ] = Path("report.html"),
     expected_false: Annotated[
         float | None,

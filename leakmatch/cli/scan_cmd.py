@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 
 def scan(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders, images or archives.")],
+    sources: Annotated[
+        list[Path], typer.Argument(readable=False, metavar="SOURCE...", help="Folders, images or archives.")
+    ],
     gallery: options.GalleryOption,
-    case: Annotated[Path, typer.Option("--case", "-c", metavar="FILE", help="The case to write or to continue.")],
+    case: Annotated[
+        Path, typer.Option("--case", "-c", readable=False, metavar="FILE", help="The case to write or to continue.")
+    ],
     pack: options.PackOption = None,
     expected_false: options.ExpectedFalseOption = None,
     threshold: options.ThresholdOption = None,

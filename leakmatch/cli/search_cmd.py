@@ -15,7 +15,9 @@ from leakmatch.locator import printable
 
 
 def search(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, folders or archives.")],
+    photos: Annotated[
+        list[Path], typer.Argument(readable=False, metavar="PHOTO...", help="Photos, folders or archives.")
+    ],
     gallery: options.GalleryOption,
     pack: options.PackOption = None,
     expected_false: options.ExpectedFalseOption = None,

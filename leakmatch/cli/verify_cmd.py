@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    case: Annotated[Path, typer.Argument(metavar="CASE", help="The case file.")],
+    case: Annotated[Path, typer.Argument(readable=False, metavar="CASE", help="The case file.")],
     verbose: options.VerboseOption = False,
 ) -> None:
     """Check that a case is intact and that its ledger adds up.

@@ -114,7 +114,6 @@ class Gallery(Store):
     @classmethod
     def create(cls, path: Path, pack: str, model_id: str, dimension: int) -> Gallery:
         """Create an empty gallery for templates of one model. The file must not exist."""
-        database = Database.create(path, APPLICATION_ID, VERSION, SCHEMA)
         about = {
             "id": secrets.token_hex(16),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -122,14 +121,7 @@ class Gallery(Store):
             "model_id": model_id,
             "dimension": dimension,
         }
-        try:
-            with database.transaction():
-                database.put("gallery", about)
-        except BaseException:
-            database.close()
-            path.unlink(missing_ok=True)  # a gallery that does not say of what model is none
-            raise
-        return cls(database)
+        return cls(Database.create(path, APPLICATION_ID, VERSION, SCHEMA, lambda new: new.put("gallery", about)))
 
     @classmethod
     def open(cls, path: Path | str, *, writable: bool = False) -> Gallery:
@@ -160,6 +152,11 @@ class Gallery(Store):
                 f"{self.path}: enrolled with the model {self.model_id}, not with {model_id}. "
                 f"Use the pack it was made with ({self._about['pack']}), or enrol again."
             )
+
+    def require_enrolled(self) -> None:
+        """Raise :class:`UsageError` for a gallery in which nobody could be found."""
+        if not self._database.one("SELECT count(*) FROM templates"):
+            raise UsageError(f"{self.path}: nobody is enrolled in this gallery, so nobody could be found.")
 
     def info(self) -> dict[str, Any]:
         """Counts and identity, as JSON values."""
@@ -285,6 +282,11 @@ class Gallery(Store):
                     database.insert("photos", [_photo_row(photo, offered)])
             for enrolment in enrolments:
                 photo += 1
+                database.delete(  # an earlier refusal of the same photo
+                    "photos",
+                    "subject_id = ? AND refusal <> '' AND (sha256 = ? OR sha256 IS NULL AND path = ?)",
+                    (enrolment.photo.subject_id, enrolment.photo.sha256, enrolment.photo.path),
+                )
                 database.insert("photos", [_photo_row(photo, enrolment.photo)])
                 database.insert("templates", [(photo, enrolment.vector.astype("<f4").tobytes())])
                 for scope, batches in ((PICTURE, enrolment.picture_hashes), (FACE, enrolment.face_hashes)):
@@ -303,11 +305,13 @@ class Gallery(Store):
             self._database.insert("subjects", [(subject_id, name)])
 
     def _listed(self, offered: Photo) -> bool:
-        """Whether an unreadable photo, which may have no digest, was listed before."""
+        """Whether a refused photo was listed before: by its bytes, or by its place where they could not be read."""
+        if offered.sha256 is not None:
+            return self.known(offered.subject_id, offered.sha256) is not None
         return bool(
             self._database.one(
-                "SELECT 1 FROM photos WHERE subject_id = ? AND path = ? AND sha256 IS ? AND refusal = ?",
-                (offered.subject_id, offered.path, offered.sha256, offered.refusal),
+                "SELECT 1 FROM photos WHERE subject_id = ? AND path = ? AND sha256 IS NULL",
+                (offered.subject_id, offered.path),
             )
         )
 

@@ -12,7 +12,10 @@ _STRENGTH = {Evidence.SAME_FILE: 0, Evidence.SAME_PICTURE: 1, Evidence.SAME_FACE
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One subject who may be in one picture. ``face`` and ``score`` are ``None`` where only the picture matched."""
+    """One subject who may be in one picture. ``face`` and ``score`` are ``None`` where only the picture matched.
+
+    ``enrolment``: the enrolled photo that the evidence is about: the same file or picture, else the best score.
+    """
 
     face: int | None
     subject_id: str
@@ -59,7 +62,11 @@ def combine(faces: Iterable[Verdict], pictures: Iterable[PictureMatch]) -> list[
             known = Verdict(key[0], match.subject_id, match.enrolment, None, None)
         if known.evidence is Evidence.SAME_FACE:  # else a stronger match, which came first, stands
             known = replace(
-                known, evidence=match.evidence, hash_distance=match.hash_distance, picture_chance=match.chance
+                known,
+                enrolment=match.enrolment,
+                evidence=match.evidence,
+                hash_distance=match.hash_distance,
+                picture_chance=match.chance,
             )
         best[key] = known
     return _ranked(best)

@@ -19,7 +19,7 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.quality import enrolment_defects
 from leakmatch.gallery.enrolment import describe_choice, subject_face
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
-from leakmatch.locator import FILE, Locator
+from leakmatch.locator import Locator
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.scan import Progress, no_progress
 from leakmatch.pipeline.start import Inventory, start, take_inventory
@@ -39,6 +39,7 @@ class EnrolmentReport:
     """What became of the photos offered. ``refused`` and ``notes`` name each one that needs a look."""
 
     enrolled: int = 0
+    subjects: set[str] = field(default_factory=set)
     known: int = 0
     not_pictures: int = 0
     refused: list[Photo] = field(default_factory=list)
@@ -87,25 +88,28 @@ class _Plan:
                 yield FileTask(number, file.path, file.locator, file.size)
 
     def subject(self, task: FileTask, locator: Locator) -> str:
-        """The subject of an item; empty where its place names none."""
+        """The subject of an item: the first folder on the way to it, on disk or in an archive. Empty for none."""
         if task.file in self.subjects:
             return self.subjects[task.file]
-        links = list(locator.chain())
-        first = links[0] if links[0].kind == FILE else links[1] if len(links) > 1 else None
-        folder, slash, _ = (first.name if first else "").lstrip("/").partition("/")
-        return folder if slash else ""
+        for link in locator.chain():
+            folders = [part for part in link.name.split("/")[:-1] if part not in {"", ".", ".."}]
+            if folders:
+                return folders[0]
+        return ""
 
 
 def _plan(sources: Sequence[Path]) -> _Plan:
     tables = [source for source in sources if source.suffix.lower() == ".csv" and source.is_file()]
     rows = [row for table in tables for row in _read_csv(table)]
-    missing = tuple(
-        Photo(row.subject_id, str(row.path), None, UNREADABLE, "there is no such file", 0.0)
-        for row in rows
-        if not row.path.exists()
-    )
-    listed = [row for row in rows if row.path.exists()]
     folders = [source for source in sources if source not in tables]
+    listed: list[_CsvRow] = []
+    missing: list[Photo] = []
+    for row in rows:
+        try:
+            take_inventory([row.path])
+            listed.append(row)
+        except UsageError as error:
+            missing.append(Photo(row.subject_id, str(row.path), None, UNREADABLE, str(error), 0.0))
     inventory = take_inventory([*folders, *(row.path for row in listed)])
     by_source = {len(folders) + i: row.subject_id for i, row in enumerate(listed)}
     subjects = {
@@ -113,7 +117,7 @@ def _plan(sources: Sequence[Path]) -> _Plan:
         for number, file in enumerate(inventory.files)
         if (source := next(file.locator.chain()).ordinal) in by_source
     }
-    return _Plan(inventory, subjects, {row.subject_id: row.name for row in rows if row.name}, missing)
+    return _Plan(inventory, subjects, {row.subject_id: row.name for row in rows if row.name}, tuple(missing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +128,13 @@ class _CsvRow:
 
 
 def _read_csv(table: Path) -> list[_CsvRow]:
-    """Columns ``subject_id,path[,name]``; paths are relative to the table's folder."""
+    """Columns ``subject_id,path[,name]``, by comma or semicolon; paths are relative to the table's folder."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
+            head = stream.readline()
+            stream.seek(0)
+            reader = csv.DictReader(stream, delimiter=";" if ";" in head and "," not in head else ",")
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             if not {"subject_id", "path"} <= set(reader.fieldnames or ()):
                 raise UsageError(f"{table}: needs the columns subject_id and path (and may have name).")
             rows = []
@@ -147,7 +154,7 @@ def _read_csv(table: Path) -> list[_CsvRow]:
 
 
 class _Sink:
-    """Judges photos in the order they were found, so that enrolment ids do not depend on which worker was faster."""
+    """Judges photos in the order they were found, whichever worker was faster."""
 
     def __init__(
         self, path: Path, pack: Pack, plan: _Plan, progress: Progress, check_interrupt: Callable[[], None]
@@ -206,7 +213,7 @@ class _Sink:
             return True
         self._offered.add((subject, sha256))
         known = self._gallery.known(subject, sha256) if self._gallery is not None else None
-        if known is None:
+        if known is None or known.refusal == UNREADABLE:  # which may have been for want of memory or time
             return False
         if known.refusal:
             self.report.refused.append(known)
@@ -276,6 +283,7 @@ class _Sink:
                 )
             )
             self.report.enrolled += 1
+            self.report.subjects.add(photo.subject_id)
             if choice:
                 self.report.notes.append(photo)
 

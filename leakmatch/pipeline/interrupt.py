@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], None]]:
-    """Within, the first SIGINT or SIGTERM only raises ``KeyboardInterrupt`` where the function given is called.
+    """Within, the first SIGINT, SIGTERM or SIGHUP only raises ``KeyboardInterrupt`` where the function given is called.
 
     A second one raises at once. In other threads than the main one signals are left as they are.
     """
@@ -30,7 +30,9 @@ def deferred_interrupt() -> Iterator[Callable[[], None]]:
         if asked:
             raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):  # the terminal was closed
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, note) for number in numbers]
     try:
         yield check

@@ -68,6 +68,16 @@ class Matcher:
             for (_, analysis), verdicts, matches in zip(pictures, faces, by_picture, strict=True)
         ]
 
+    def same_file(self, sha256: bytes | None) -> list[Verdict]:
+        """The candidates of an item that was not looked at: subjects of whom it is an enrolled photo."""
+        return combine([], self._same_file(sha256))
+
+    def _same_file(self, sha256: bytes | None) -> list[PictureMatch]:
+        return [
+            PictureMatch(None, self._subject_of[enrolment], enrolment, Evidence.SAME_FILE, None, 0.0)
+            for enrolment in self._digests.get(sha256 or b"", ())
+        ]
+
     def _faces(self, analyses: Sequence[ImageAnalysis]) -> list[list[Verdict]]:
         block = _Block([], [], [])
         for i, analysis in enumerate(analyses):
@@ -108,10 +118,7 @@ class Matcher:
         whole = self._pictures.matches([analysis.picture_hashes for _, analysis in pictures])
         crops = self._crops.matches([analysis.face_hashes for _, analysis in pictures])
         for i, (sha256, _) in enumerate(pictures):
-            matches = [
-                PictureMatch(None, self._subject_of[enrolment], enrolment, Evidence.SAME_FILE, None, 0.0)
-                for enrolment in self._digests.get(sha256 or b"", ())
-            ]
+            matches = self._same_file(sha256)
             for hit in whole[i]:
                 subject = self._subject_of[hit.enrolment_id]
                 matches.append(

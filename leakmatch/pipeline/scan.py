@@ -75,6 +75,7 @@ def scan(
             sink.flush()
         if settings.threshold is None:
             ledger.prune(STORED_BAND * settings.expected_false)
+        ledger.check_ledger()
         ledger.finish(_summary(ledger, matcher, calibration, settings))
 
 
@@ -114,8 +115,9 @@ class ScanSink:
         done = case.finished_files()
         self._read = sum(file.size for number, file in enumerate(inventory.files) if number in done)
         self._items = self._faces = self._candidates = 0
+        numbers = {file.locator: number for number, file in enumerate(inventory.files)}
         for incident in inventory.incidents:
-            self._batch.add_incident(0, incident)
+            self._batch.add_incident(numbers.get(incident.locator, 0), incident)
         for number, file in enumerate(inventory.files):
             if file.outcome is not None and number not in done:
                 entry = file.entry()
@@ -129,6 +131,7 @@ class ScanSink:
             self._roots[task.file] = entry.sha256
         if entry.outcome is not None:
             self._batch.add_entry(task.file, entry, entry.outcome, entry.detail)
+            self._add_same_file(task, entry)
             return False
         key = Key(task.file, entry.position)
         if entry.sha256 is not None:
@@ -150,6 +153,13 @@ class ScanSink:
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """Record the item as quarantined."""
         self._batch.add_entry(task.file, entry, Outcome.QUARANTINED, message)
+        self._add_same_file(task, entry)
+
+    def _add_same_file(self, task: FileTask, entry: Entry) -> None:
+        """An item that is not looked at may still be, byte for byte, an enrolled photo."""
+        key = Key(task.file, entry.position)
+        found = self._matcher.same_file(entry.sha256)
+        self._batch.add_candidates([Candidate(key, **asdict(verdict)) for verdict in found], {})
 
     def read(self, task: FileTask, position: int) -> None:
         """Note how far the reader is."""
@@ -232,6 +242,8 @@ def _case(
     inventory: Inventory,
 ) -> Case:
     gallery.require_model(pack.model_id)
+    gallery.require_enrolled()
+    gallery.verify()
     run = _run_record(sources, gallery, pack, calibration, settings)
     rows = [
         SourceRow(number, next(file.locator.chain()).ordinal, file.locator, file.size, file.mtime_ns)
@@ -241,6 +253,7 @@ def _case(
         return Case.create(path, run, rows)
     case = Case.resume(path)
     try:
+        case.verify()
         _refuse_changes(case, run, rows, inventory)
     except BaseException:
         case.close()
@@ -304,6 +317,7 @@ def _refuse_changes(case: Case, run: Mapping[str, Any], rows: Sequence[SourceRow
         ("model pack", began.get("pack", {}).get("model_id"), run["pack"]["model_id"]),
         ("detector", began.get("pack", {}).get("detector_sha256"), run["pack"]["detector_sha256"]),
         ("calibration", began.get("pack", {}).get("calibration_sha256"), run["pack"]["calibration_sha256"]),
+        ("isolation of the workers", began.get("isolation"), run["isolation"]),
         *((f"setting {s}", began.get("settings", {}).get(s), run["settings"][s]) for s in _FIXED),
     ):
         if then != now:
@@ -318,8 +332,8 @@ def _refuse_changed_files(case: Case, rows: Sequence[SourceRow], inventory: Inve
     then = {row.locator: row for row in case.files()}
     now = {row.locator: row for row in rows}
     for locator in [*(then.keys() - now.keys()), *(now.keys() - then.keys())]:
-        change = "is no longer there" if locator in then else "was not there"
-        raise IntegrityError(f"{case.path}: the source file {locator.path!r} {change} when this case began.")
+        change = "was there when this case began and is gone" if locator in then else "has come since this case began"
+        raise IntegrityError(f"{case.path}: the source file {locator.path!r} {change}.")
     digests = case.finished_files()
     for (locator, row), file in zip(now.items(), inventory.files, strict=True):
         began = then[locator]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
         Gallery.open(gallery) as opened,
     ):
         opened.require_model(pack.model_id)
+        opened.require_enrolled()
+        opened.verify()
         matcher = Matcher(opened, calibration, settings)
         names = opened.names()
         sink = _Sink()
@@ -94,7 +96,8 @@ class _Sink:
 
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Keep the analyses."""
-        self.seen[task.file, entry.position] = (entry.locator.path, entry, analyses)
+        kept = [replace(analysis, crops=()) for analysis in analyses]
+        self.seen[task.file, entry.position] = (entry.locator.path, entry, kept)
 
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """Name the photo as quarantined."""

@@ -49,6 +49,10 @@ class Looker:
             first = analyses[0]
             detail = first.detail or f"a later frame: {error}"
             analyses[0] = _with_incident(first, detail, incident)
+        broken = next((analysis for analysis in analyses[1:] if analysis.outcome is Outcome.PARTIAL), None)
+        if broken is not None and analyses[0].outcome is not Outcome.PARTIAL:
+            # The file is the item that the ledger counts: it was not read in full if a frame of it was not.
+            analyses[0] = replace(analyses[0], outcome=Outcome.PARTIAL, detail=f"a later frame: {broken.detail}")
         return analyses
 
     def _picture(self, image: DecodedImage) -> ImageAnalysis:
@@ -102,6 +106,5 @@ def _failed(error: ItemError, incident: tuple[str, str, str]) -> ImageAnalysis:
 
 
 def _with_incident(analysis: ImageAnalysis, detail: str, incident: tuple[str, str, str]) -> ImageAnalysis:
-
-    outcome = Outcome.PARTIAL
-    return replace(analysis, outcome=outcome, detail=detail, incidents=(*analysis.incidents, incident))
+    incidents = (*analysis.incidents, incident)
+    return replace(analysis, outcome=Outcome.PARTIAL, detail=detail, incidents=incidents)

@@ -33,6 +33,8 @@ class Inventory:
 
 def take_inventory(sources: Sequence[Path]) -> Inventory:
     """List the files below ``sources``. Raises :class:`UsageError` for a source that is missing or holds no file."""
+    if not sources:
+        raise UsageError("No source was given; there is nothing to read.")
     files: list[SourceFile] = []
     incidents: list[Incident] = []
     for index, source in enumerate(sources):

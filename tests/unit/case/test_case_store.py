@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,7 +139,8 @@ def test_expected_false_is_chance_times_comparisons_the_stronger_of_face_and_pic
     both = Candidate(Key(0, 0), 0, "a", 1, 1, 0.5, 1e-3, Evidence.SAME_PICTURE, 2, 1e-3)
     neither = Candidate(Key(0, 0), 0, "a", 1, 1, 0.5, None, Evidence.SAME_FACE)
     assert totals.expected_false(face) == pytest.approx(1.0)
-    assert totals.expected_false(both) == pytest.approx(0.25)
+    assert totals.expected_false(both) == pytest.approx(1.0), "crops are compared per face: the larger number of pairs"
+    assert totals.expected_false(replace(both, picture_chance=1e-5)) == pytest.approx(0.01)
     assert totals.expected_false(neither) is None
 
 

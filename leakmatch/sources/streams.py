@@ -7,6 +7,7 @@ import zlib
 from typing import BinaryIO, Final
 
 CHUNK: Final = 1 << 16
+FURTHEST: Final = 1 << 62  # no file reaches so far, and files refuse to seek much further
 
 
 class Stream(io.RawIOBase):
@@ -78,7 +79,7 @@ class Range(Seekable):
         size = min(size, self._size - at)
         if size <= 0:
             return b""
-        self._file.seek(self._start + at)
+        self._file.seek(min(self._start + at, FURTHEST))
         data = self._file.read(size)
         if self._strict and not data:
             raise EOFError

@@ -11,7 +11,7 @@ from leakmatch.errors import ItemError
 from leakmatch.sources.guard import reading, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
-from leakmatch.sources.streams import CHUNK, Range, Seekable
+from leakmatch.sources.streams import CHUNK, FURTHEST, Range, Seekable
 from leakmatch.sources.tar_headers import BLOCK, DIRECTORY, GLOBAL, Extents, Header, Headers, is_header
 
 _NOTHING_INSIDE: Final = {
@@ -62,7 +62,7 @@ class Tar:
             raise failure
 
     def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(start)
+        self._file.seek(min(start, FURTHEST))
         return self._file.read(size)
 
     def _behind_end_mark(self, at: int) -> int | None:

@@ -110,7 +110,7 @@ class ZipEntries:
 
     def at(self, start: int, size: int) -> bytes:
         """The ``size`` bytes from ``start``, or what there is of them."""
-        if start < 0:
+        if not 0 <= start < self._size:
             return b""
         self._file.seek(start)
         return self._file.read(size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from archives import COMPRESS, Zipped, old_tar, pax, picture, tar_of, walked, zip_of, zipped
 from hypothesis import HealthCheck, given, settings
@@ -72,6 +74,14 @@ def test_mutations_of_archives(seed, edits):
     assert [e.locator for e in walked(data, BUDGET, lambda _: False).entries][: len(found.entries)] == [
         e.locator for e in found.entries
     ]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(edits=EDITS)
+def test_damaged_archives_are_read_in_place_as_if_held(seed, edits):
+    data = zip_of([(b"nested", mutated(SEEDS[seed], edits))], 8)
+    assert walked(data, BUDGET) == walked(data, replace(BUDGET, buffer_bytes=1))
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,6 +15,7 @@ from typing import IO, Final
 from leakmatch.case.columns import Columns, Kind, Record
 from leakmatch.case.frames import flattened, write_parquet
 from leakmatch.errors import UsageError, os_error
+from leakmatch.locator import printable
 
 # A spreadsheet takes a cell that begins so for a formula, and runs it (owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -93,8 +94,9 @@ def _write_csv(rows: Iterable[Record], columns: Columns, stream: IO[bytes]) -> N
 
 
 def _cell(value: object, kind: Kind) -> object:
-    if kind is Kind.TEXT and isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
-        return f"'{value}"
+    if kind is Kind.TEXT and isinstance(value, str):
+        inert = printable(value)
+        return f"'{inert}" if inert.lstrip(" ").startswith(_FORMULA) else inert
     if kind is Kind.FLAG:
         return "" if value is None else str(value).lower()
     return json.dumps(value) if isinstance(value, list) else value

@@ -95,8 +95,7 @@ def _write_csv(rows: Iterable[Record], columns: Columns, stream: IO[bytes]) -> N
 
 def _cell(value: object, kind: Kind) -> object:
     if kind is Kind.TEXT and isinstance(value, str):
-        inert = printable(value)
-        return f"'{inert}" if inert.lstrip(" ").startswith(_FORMULA) else inert
+        return f"'{printable(value)}" if value.lstrip(" ").startswith(_FORMULA) else printable(value)
     if kind is Kind.FLAG:
         return "" if value is None else str(value).lower()
     return json.dumps(value) if isinstance(value, list) else value

@@ -31,6 +31,7 @@ from leakmatch.sources.folder import SourceFile
 
 COMMIT_SECONDS: Final = 1.0
 COMMIT_ITEMS: Final = 256
+_DIRECTORY_BEGINS: Final = 0.98  # of a zip: further positions say nothing about progress
 
 
 class Progress(Protocol):
@@ -109,7 +110,7 @@ class ScanSink:
         self._pending: list[tuple[FileTask, Entry, Sequence[ImageAnalysis]]] = []
         self._in_flight: dict[bytes, Key] = {}
         self._roots: dict[int, bytes | None] = {}
-        self._reading: dict[int, int] = {}
+        self._reading: dict[int, tuple[int, int]] = {}  # last position; bytes walked, -1 while it is hashed
         self._committed = time.monotonic()
         self._total = sum(file.size for file in inventory.files)
         done = case.finished_files()
@@ -162,8 +163,16 @@ class ScanSink:
         self._batch.add_candidates([Candidate(key, **asdict(verdict)) for verdict in found], {})
 
     def read(self, task: FileTask, position: int) -> None:
-        """Note how far the reader is."""
-        self._reading[task.file] = min(position, task.size)
+        """Note how far the reader is: a container is hashed first, then walked, and only the walk counts.
+
+        The directory of a zip, at its end, is read before its members.
+        """
+        last, walked = self._reading.get(task.file, (0, -1))
+        if walked < 0 and position < last:
+            walked = 0
+        if 0 <= walked < position < _DIRECTORY_BEGINS * task.size:
+            walked = position
+        self._reading[task.file] = (position, walked)
 
     def finished(self, task: FileTask, entries: int) -> None:
         """Record that the file was read to its end."""
@@ -186,7 +195,7 @@ class ScanSink:
         if waiting >= COMMIT_ITEMS or (waiting and time.monotonic() - self._committed > COMMIT_SECONDS):
             self.flush()
         self._progress(
-            read=self._read + sum(self._reading.values()),
+            read=self._read + sum(max(walked, 0) for _, walked in self._reading.values()),
             total=self._total,
             items=self._items,
             faces=self._faces,

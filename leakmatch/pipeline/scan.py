@@ -110,7 +110,7 @@ class ScanSink:
         self._pending: list[tuple[FileTask, Entry, Sequence[ImageAnalysis]]] = []
         self._in_flight: dict[bytes, Key] = {}
         self._roots: dict[int, bytes | None] = {}
-        self._reading: dict[int, tuple[int, int]] = {}  # last position; bytes walked, -1 while it is hashed
+        self._reading: dict[int, int] = {}  # how far files are walked, from their first member on
         self._committed = time.monotonic()
         self._total = sum(file.size for file in inventory.files)
         done = case.finished_files()
@@ -128,6 +128,7 @@ class ScanSink:
     def found(self, task: FileTask, entry: Entry) -> bool:
         """Record the item; whether it is a picture not looked at yet."""
         self._items += 1
+        self._reading.setdefault(task.file, 0)
         if entry.position == 0:
             self._roots[task.file] = entry.sha256
         if entry.outcome is not None:
@@ -167,12 +168,8 @@ class ScanSink:
 
         The directory of a zip, at its end, is read before its members.
         """
-        last, walked = self._reading.get(task.file, (0, -1))
-        if walked < 0 and position < last:
-            walked = 0
-        if 0 <= walked < position < _DIRECTORY_BEGINS * task.size:
-            walked = position
-        self._reading[task.file] = (position, walked)
+        if task.file in self._reading and position < _DIRECTORY_BEGINS * task.size:
+            self._reading[task.file] = position
 
     def finished(self, task: FileTask, entries: int) -> None:
         """Record that the file was read to its end."""
@@ -195,7 +192,7 @@ class ScanSink:
         if waiting >= COMMIT_ITEMS or (waiting and time.monotonic() - self._committed > COMMIT_SECONDS):
             self.flush()
         self._progress(
-            read=self._read + sum(max(walked, 0) for _, walked in self._reading.values()),
+            read=self._read + sum(self._reading.values()),
             total=self._total,
             items=self._items,
             faces=self._faces,

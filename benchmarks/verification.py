@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import platform
 import time
 import zipfile
@@ -141,7 +142,11 @@ def main() -> None:
         sides["opencv"] = opencv(pack)
     with zipfile.ZipFile(arguments.images) as images:
         results = [run(name, embed, images, pairs) for name, embed in sides.items()]
-    record = {"machine": f"{platform.machine()}, one thread", "opencv": cv2.__version__, "results": results}
+    record = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
+        "opencv": cv2.__version__,
+        "results": results,
+    }
     print(json.dumps(record, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

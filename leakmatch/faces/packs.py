@@ -127,7 +127,7 @@ def load_pack(name_or_path: str | Path, store: Path | None = None) -> Pack:
     remedy = f"Install it with: leakmatch models install {name_or_path}"
     source = shipped(name_or_path)
     folder = pack_folder(name_or_path, store)
-    for file in _shipped_files(source):
+    for file in _shipped_files(source, ".toml", ".json"):
         if not (folder / file.name).is_file() or (folder / file.name).read_bytes() != file.read_bytes():
             raise UsageError(f"The model pack {name_or_path} is not installed, or not in this version. {remedy}")
     return _with_files(read_pack(folder), remedy)
@@ -190,7 +190,7 @@ def install(name: str, store: Path | None = None, from_dir: Path | None = None, 
         for asset in assets:
             if not is_placed(asset, folder):
                 place(asset, from_dir, folder)
-    for file in _shipped_files(source):
+    for file in _shipped_files(source, ".toml", ".json", ".md"):
         _copy(file, folder)
     return load_pack(name, store)
 
@@ -205,8 +205,8 @@ def _copy(file: Path, folder: Path) -> None:
         raise os_error(error, folder) from error
 
 
-def _shipped_files(source: Path) -> list[Path]:
-    return sorted(file for file in source.iterdir() if file.suffix in {".toml", ".md", ".json"})
+def _shipped_files(source: Path, *suffixes: str) -> list[Path]:
+    return sorted(file for file in source.iterdir() if file.suffix in suffixes)
 
 
 def _shelf() -> Path:

@@ -119,7 +119,7 @@ def load_pack(name_or_path: str | Path, store: Path | None = None) -> Pack:
     a missing model file or a pack that is not installed.
     """
     if isinstance(name_or_path, Path) or name_or_path not in shipped_names():
-        folder = Path(name_or_path)
+        folder = Path(name_or_path).absolute()
         if not (folder / DECLARATION).is_file():
             known = ", ".join(shipped_names())
             raise UsageError(f"{name_or_path}: not a model pack. Give a name ({known}) or a folder with pack.toml.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -193,3 +196,19 @@ def test_one_scale_is_opencvs(detector: Detector, pack_file: str, portrait: Byte
 @pytest.fixture
 def pack_file(pack: module.Pack) -> str:
     return str(pack.folder / pack.detector.file)
+
+
+def test_one_scale_is_opencvs_on_labelled_photos(detector: Detector, pack_file: str, shared_data: Path) -> None:
+    """Thirty photos, most of them with one face, some with several."""
+    reference = cv2.FaceDetectorYN.create(pack_file, "", (250, 250), 0.6, 0.3)
+    with zipfile.ZipFile(shared_data / "lfw_dev.zip") as photos:
+        names = sorted(name for name in photos.namelist() if name.endswith(".jpg"))[::205]
+        for name in names:
+            picture = cv2.imdecode(np.frombuffer(photos.read(name), np.uint8), cv2.IMREAD_COLOR)
+            rows = reference.detect(picture)[1]
+            ours = detect_at(detector, np.asarray(picture))
+            assert len(ours) == len(rows) >= 1
+            boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1).astype(np.float32)
+            for box in boxes:
+                assert overlaps(box, ours.boxes).max() >= 0.95
+            assert len(detect(detector, np.asarray(picture))) >= 1

@@ -97,6 +97,14 @@ def test_install_from_a_folder_makes_a_complete_pack(copied: Path) -> None:
     assert load_pack(copied).model_id == load_pack(str(copied)).model_id
 
 
+def test_a_folder_named_as_a_shipped_pack(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``./opencv-zoo`` is the folder, and stays it where the pack's folder is handed on as text."""
+    monkeypatch.chdir(copied.parent)
+    monkeypatch.setenv("LEAKMATCH_HOME", str(tmp_path / "none"))
+    pack = load_pack("./opencv-zoo")
+    assert load_pack(str(pack.folder)).folder == copied
+
+
 def test_installing_again_needs_no_files(copied: Path, tmp_path: Path) -> None:
     (copied / "pack.toml").write_text("old")
     empty = tmp_path / "empty"

@@ -79,7 +79,7 @@ class Calibration:
         tail = Tail(**{key: float(value) for key, value in body["tail"].items()})
         if len(counts) != len(GRID) or (np.diff(counts) > 0).any() or counts[-1] < 0 or counts[0] < _FITTED_PAIRS:
             raise ValueError("its counts are not a falling row over all scores")
-        if not (0 < tail.rate <= 1 and tail.slope > 0 and -1 < tail.start < 1):
+        if not (0 < tail.rate <= 1 and tail.slope > 0 and -1 < tail.start <= 1):
             raise ValueError("its tail does not fall")
         return cls(str(body["model_id"]), sha256, int(counts[0]), tail, dict(body["data"]), _rates(counts, tail))
 

@@ -15,6 +15,8 @@ import argparse
 import collections
 import io
 import json
+import os
+import platform
 import random
 import subprocess
 import sys
@@ -235,6 +237,8 @@ def main() -> None:
         "scan_seconds": round(scanned - enrolled, 1),
         "photos_per_second": round(len(truth) / (scanned - enrolled), 1),
         "peak_resident_mb": round(memory.peak / 1e6),
+        "settings": {"people": options.people, "strangers": options.strangers, "seed": options.seed},
+        "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "workers": options.workers},
     }
     text = json.dumps(result, indent=2)
     print(text)

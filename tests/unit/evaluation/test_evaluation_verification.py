@@ -19,7 +19,7 @@ from leakmatch.arrays import ByteArray
 from leakmatch.cli.app import run
 from leakmatch.errors import UsageError
 from leakmatch.evaluation.verification import Verification, read_pairs, verify_pairs
-from leakmatch.faces.packs import Pack, load_pack, shipped
+from leakmatch.faces.packs import Pack, shipped
 from leakmatch.pipeline import inline
 from leakmatch.records import FaceBatch, Outcome, TemplateBatch
 from leakmatch.settings import Settings
@@ -266,14 +266,11 @@ def test_what_could_not_be_read_gives_exit_code_3_and_wrong_use_2(
 
 
 @pytest.mark.models
-def test_real_photos_in_worker_processes(tmp_path: Path) -> None:
+def test_real_photos_in_worker_processes(pack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEAKMATCH_HOME", str(pack_home))
     archive, every = SHARED / "lfw_dev.zip", SHARED / "lfw_dev_pairs.csv"
     if not archive.is_file():
         pytest.skip("../shared/data/lfw_dev.zip is not here")
-    try:
-        load_pack("opencv-zoo")
-    except UsageError as error:
-        pytest.skip(str(error))
     with every.open(newline="", encoding="utf-8") as stream:
         rows = [[row["same"], row["a"], row["b"]] for row in csv.DictReader(stream)]
     some = [row for kind in "10" for row in [row for row in rows if row[0] == kind][:8]]

@@ -26,8 +26,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from leakmatch.faces.align import aligned_crops, similarities
+from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.detect import detect, detect_at, open_detector, overlaps
+from leakmatch.faces.geometry import similarities
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.gallery.enrolment import subject_face
 from leakmatch.records import FaceBatch

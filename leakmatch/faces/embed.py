@@ -6,8 +6,8 @@ import numpy as np
 
 from leakmatch.arrays import BoolArray, ByteArray, FloatArray, check
 from leakmatch.errors import IntegrityError
-from leakmatch.faces.align import CROP_SIZE
 from leakmatch.faces.anchors import blob
+from leakmatch.faces.geometry import CROP_SIZE
 from leakmatch.faces.graph import prepared
 from leakmatch.faces.packs import EmbedderSpec
 from leakmatch.faces.session import Session

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from leakmatch.arrays import ByteArray
-from leakmatch.faces.align import aligned_crops, similarities
+from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.detect import detect, open_detector
 from leakmatch.faces.embed import Embedder
+from leakmatch.faces.geometry import similarities
 from leakmatch.faces.packs import Pack, verified
 from leakmatch.faces.quality import face_quality
 from leakmatch.records import FaceBatch, TemplateBatch

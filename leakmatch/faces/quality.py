@@ -22,18 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakmatch.arrays import ByteArray, FloatArray
-from leakmatch.faces.align import TEMPLATE, similarities
-from leakmatch.records import FaceBatch, TemplateBatch
+from leakmatch.faces.defects import eye_distances
+from leakmatch.faces.geometry import CROP_EYE_DISTANCE
 
-TOO_SMALL: Final = "too-small"
-TOO_BLURRED: Final = "too-blurred"
-
-#: Below this distance between the eyes (source pixels) a face is too small to enrol.
-MIN_EYE_DISTANCE: Final = 10.0
-#: Below this quality a face of sufficient size is too blurred to enrol (size and pose cannot bring it so low).
-MIN_QUALITY: Final = 0.25
-
-_CROP_EYE_DISTANCE: Final = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
 _DETAIL_SIGMA: Final = 2.0
 _FULL_DETAIL: Final = 0.4
 _FACE: Final = (slice(32, 104), slice(24, 88))  # eyes to mouth of the aligned crop, clear of the picture's edge
@@ -42,21 +33,10 @@ _FACE: Final = (slice(32, 104), slice(24, 88))  # eyes to mouth of the aligned c
 def face_quality(landmarks: FloatArray, crops: ByteArray) -> FloatArray:
     """The quality float32[F] in [0, 1] of faces with ``landmarks`` float32[F,5,2] in pixels of their picture and
     aligned ``crops`` uint8[F,112,112,3] BGR."""
-    size = eye_distances(landmarks) / _CROP_EYE_DISTANCE
+    size = eye_distances(landmarks) / CROP_EYE_DISTANCE
     detail = sharpness(crops) / _FULL_DETAIL
     pose = 1 - 0.5 * yaw(landmarks).clip(0, 1)
     return np.minimum(np.minimum(size, detail), pose).clip(0, 1).astype(np.float32)
-
-
-def eye_distances(landmarks: FloatArray) -> NDArray[np.float64]:
-    """Pixels between the eyes of the template fitted to each face's landmarks float32[F,5,2]: float64[F].
-
-    Fitted to all five points, so that a turned head, whose eyes are close together, does not count as small.
-    Landmarks that all coincide give 0.
-    """
-    matrices = similarities(landmarks)
-    distances: NDArray[np.float64] = _CROP_EYE_DISTANCE / np.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
-    return np.nan_to_num(distances, nan=0.0)
 
 
 def sharpness(crops: ByteArray) -> NDArray[np.float64]:
@@ -82,14 +62,3 @@ def yaw(landmarks: FloatArray) -> NDArray[np.float64]:
     length = np.maximum((along**2).sum(axis=1), 1e-12)
     offset: NDArray[np.float64] = np.abs(((points[:, 2] - middle) * along).sum(axis=1)) / length * 2
     return offset
-
-
-def enrolment_defects(faces: FaceBatch, templates: TemplateBatch) -> list[str]:
-    """Why each face is not fit for a gallery: ``too-small``, ``too-blurred``, or empty for a face that is fit.
-
-    ``faces`` in pixels of the source, ``templates`` of the same faces.
-    """
-    defects = []
-    for distance, quality in zip(eye_distances(faces.landmarks), templates.quality, strict=True):
-        defects.append(TOO_SMALL if distance < MIN_EYE_DISTANCE else TOO_BLURRED if quality < MIN_QUALITY else "")
-    return defects

@@ -18,8 +18,8 @@ import numpy as np
 
 from leakmatch.arrays import BoolArray, ByteArray, FloatArray, LongArray
 from leakmatch.errors import IntegrityError
+from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
 from leakmatch.hashing.join import HASH_BYTES, hamming_join
-from leakmatch.hashing.perceptual import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
 from leakmatch.records import HashBatch
 
 

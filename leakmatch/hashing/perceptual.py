@@ -7,25 +7,14 @@ others hold; imagehash is the readable reference beside this code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 import scipy.fft
 from PIL import Image
 
 from leakmatch.arrays import Array, BoolArray, ByteArray, check
+from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
 from leakmatch.records import HashBatch
-
-#: The decode that the pictures went through; the same string as :data:`leakmatch.imaging.decode.CANONICAL`, written
-#: out because stages do not import each other. Hashes of two decodes are never compared.
-DECODE: Final = "pillow-rgb8/1"
-
-#: Algorithm ids, as they are stored. ``mirror`` is the hash of the horizontally mirrored picture: comparing a picture
-#: with it finds mirrored copies.
-PHASH: Final = f"phash64/{DECODE}"
-DHASH: Final = f"dhash64/{DECODE}"
-PHASH_MIRROR: Final = f"phash64-mirror/{DECODE}"
-DHASH_MIRROR: Final = f"dhash64-mirror/{DECODE}"
 
 _SIDE = 8  # bits per row and column of a hash
 _DCT_SIDE = 4 * _SIDE

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from leakmatch.errors import UsageError, os_error
+from leakmatch.faces.defects import enrolment_defects
 from leakmatch.faces.packs import Pack, load_pack
-from leakmatch.faces.quality import enrolment_defects
 from leakmatch.gallery.enrolment import describe_choice, subject_face
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
 from leakmatch.locator import Locator

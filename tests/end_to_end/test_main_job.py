@@ -156,3 +156,12 @@ def test_importing_is_light_and_help_is_quick() -> None:
     assert done.stderr.strip() == "0 []"
     assert "scan" in done.stdout
     assert time.monotonic() - began < 10, "a guard against a hang; the figure is in the closing note"
+
+
+def test_the_trusted_side_loads_no_decoder() -> None:
+    modules = "leakmatch.pipeline.scan, leakmatch.pipeline.enrol, leakmatch.pipeline.search, leakmatch.pipeline.pool"
+    code = (
+        f"import sys, {modules}; print(sorted({{'PIL.Image', 'cv2', 'pillow_heif', 'onnxruntime'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

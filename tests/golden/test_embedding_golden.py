@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from leakmatch.arrays import ByteArray
-from leakmatch.faces.align import TEMPLATE, aligned_crops, similarities
+from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.embed import Embedder
+from leakmatch.faces.geometry import TEMPLATE, similarities
 from leakmatch.faces.packs import load_pack, verified
 
 PINNED = Path(__file__).with_name("embeddings.json")

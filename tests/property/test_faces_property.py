@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from leakmatch.errors import IntegrityError
-from leakmatch.faces.align import TEMPLATE, aligned_crops, similarities
+from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.detect import _spans, scales
 from leakmatch.faces.engine import FaceEngine
+from leakmatch.faces.geometry import TEMPLATE, similarities
 from leakmatch.faces.graph import _encoded, _varint, prepared
 from leakmatch.faces.packs import load_pack
 from leakmatch.matching.calibration import GRID, Calibration, count_at_or_above, write_calibration

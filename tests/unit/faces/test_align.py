@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from leakmatch.arrays import ByteArray
-from leakmatch.faces.align import CROP_SIZE, TEMPLATE, aligned_crops, similarities
+from leakmatch.faces.align import aligned_crops
+from leakmatch.faces.geometry import CROP_SIZE, TEMPLATE, similarities
 
 
 def umeyama(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 
 from leakmatch.arrays import ByteArray, FloatArray
-from leakmatch.faces.align import TEMPLATE
-from leakmatch.faces.engine import FaceEngine
-from leakmatch.faces.quality import (
+from leakmatch.faces.defects import (
     MIN_EYE_DISTANCE,
     MIN_QUALITY,
     TOO_BLURRED,
     TOO_SMALL,
     enrolment_defects,
     eye_distances,
-    face_quality,
-    sharpness,
-    yaw,
 )
+from leakmatch.faces.engine import FaceEngine
+from leakmatch.faces.geometry import TEMPLATE
+from leakmatch.faces.quality import face_quality, sharpness, yaw
 from leakmatch.records import FaceBatch, TemplateBatch
 
 EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from leakmatch.errors import IntegrityError
+from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
 from leakmatch.hashing.evidence import FACE_CROP, WHOLE_PICTURE, HashIndex, collision_probability, same_picture
-from leakmatch.hashing.perceptual import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR, picture_hashes
+from leakmatch.hashing.perceptual import picture_hashes
 
 RULES = [WHOLE_PICTURE, FACE_CROP]
 

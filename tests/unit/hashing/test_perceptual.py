@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leakmatch.hashing.perceptual import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR, picture_hashes
+from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
+from leakmatch.hashing.perceptual import picture_hashes
 
 
 def noise(seed: int, height: int, width: int) -> np.ndarray:

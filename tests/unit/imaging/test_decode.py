@@ -315,7 +315,7 @@ def test_any_exception_becomes_an_item_error(scene, encode, monkeypatch):
 
 
 def test_canonical_decode_is_part_of_the_hash_ids():
-    from leakmatch.hashing import perceptual
+    from leakmatch.hashing import algorithms
 
-    assert CANONICAL == perceptual.DECODE
+    assert CANONICAL == algorithms.DECODE
     assert Outcome.UNREADABLE == "unreadable"

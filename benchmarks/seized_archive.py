@@ -179,7 +179,8 @@ class Memory(threading.Thread):
 
 def evaluate(work: Path, truth: dict[str, dict[str, str]]) -> dict[str, object]:
     case = work / "seized.case"
-    candidates = [json.loads(line) for line in leakmatch("export", case, "candidates").splitlines()]
+    stored = [json.loads(line) for line in leakmatch("export", case, "candidates", "--all").splitlines()]
+    candidates = [row for row in stored if row["decision"] != "weak"]
     items = [json.loads(line) for line in leakmatch("export", case, "items").splitlines()]
     first: dict[str, set[str]] = collections.defaultdict(set)
     false = collections.Counter()
@@ -195,11 +196,13 @@ def evaluate(work: Path, truth: dict[str, dict[str, str]]) -> dict[str, object]:
         f"{sum(1 for f in mated.values() if f['change'] == change)}"
         for change in sorted({fact["change"] for fact in mated.values()})
     }
+    ranked_first = {(row["path"], row["subject_id"]) for row in stored if row["rank"] == 1}
     members = sorted(row["path"] for row in items if row["kind"] != "frame" and row["path"] != "seized.zip")
     return {
         "mated": len(mated),
         "first_ranked": len(hits),
         "share": round(len(hits) / len(mated), 4),
+        "share_with_weak": round(sum((p, f["person"]) in ranked_first for p, f in mated.items()) / len(mated), 4),
         "by_change": by_change,
         "false_candidates": dict(false),
         "decisions": dict(collections.Counter(row["decision"] for row in candidates)),

@@ -10,19 +10,19 @@ each fold the threshold is the best one on the other folds; correct pairs are su
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from leakmatch.evaluation.figures import NOT_COMPARED, fold_accuracy, true_match_rates
+from leakmatch.evaluation.verification import Pair, read_pairs
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.gallery.enrolment import subject_face
@@ -63,67 +63,30 @@ def opencv(pack: Pack) -> Embed:
     return embed
 
 
-@dataclass
-class Pairs:
-    """``fold`` int[P], ``same`` bool[P], ``a`` and ``b`` int[P] into ``photos``."""
-
-    fold: np.ndarray
-    same: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-    photos: list[str]
+def score(a: np.ndarray | None, b: np.ndarray | None) -> float:
+    return NOT_COMPARED if a is None or b is None else float(a @ b)
 
 
-def read_pairs(file: Path) -> Pairs:
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    photos = sorted({row[side] for row in rows for side in "ab"})
-    index = {photo: i for i, photo in enumerate(photos)}
-    a, b = (np.array([index[row[side]] for row in rows]) for side in "ab")
-    same = np.array([row["same"] == "1" for row in rows])
-    return Pairs(np.array([int(row["fold"]) for row in rows]), same, a, b, photos)
-
-
-def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """The threshold with most pairs right: half-way between two neighbouring scores."""
-    ordered = np.sort(scores)
-    cuts = (ordered[1:] + ordered[:-1]) / 2
-    accepted = same.sum() - np.searchsorted(np.sort(scores[same]), cuts)
-    rejected = np.searchsorted(np.sort(scores[~same]), cuts)
-    return float(cuts[np.argmax(accepted + rejected)])
-
-
-def correct_pairs(scores: np.ndarray, pairs: Pairs) -> int:
-    """Pairs decided right, each with the threshold that is best on the other folds."""
-    right = 0
-    for fold in np.unique(pairs.fold):
-        test = pairs.fold == fold
-        threshold = best_threshold(scores[~test], pairs.same[~test])
-        right += int(((scores[test] >= threshold) == pairs.same[test]).sum())
-    return right
-
-
-def run(name: str, embed: Embed, images: zipfile.ZipFile, pairs: Pairs) -> dict[str, object]:
-    vectors: list[np.ndarray | None] = []
+def run(name: str, embed: Embed, images: zipfile.ZipFile, pairs: list[Pair]) -> dict[str, object]:
+    vectors: dict[str, np.ndarray | None] = {}
     seconds = 0.0
-    for photo in pairs.photos:
+    for photo in sorted({photo for pair in pairs for photo in (pair.a, pair.b)}):
         bgr = cv2.imdecode(np.frombuffer(images.read(photo), np.uint8), cv2.IMREAD_COLOR)
         began = time.perf_counter()
-        vectors.append(embed(bgr))
+        vectors[photo] = embed(bgr)
         seconds += time.perf_counter() - began
-    failures = sum(vector is None for vector in vectors)
-    dimension = next(len(vector) for vector in vectors if vector is not None)
-    matrix = np.stack([np.zeros(dimension) if vector is None else vector for vector in vectors])
-    scores = (matrix[pairs.a] * matrix[pairs.b]).sum(axis=1)
-    right = correct_pairs(scores, pairs)
-    impostors = np.sort(scores[~pairs.same])
+    failures = sum(vector is None for vector in vectors.values())
+    scores = np.array([score(vectors[pair.a], vectors[pair.b]) for pair in pairs])
+    same = np.array([pair.same for pair in pairs])
+    accuracy = fold_accuracy(scores, same, [pair.fold for pair in pairs])
+    at_1_percent = true_match_rates(scores, same)[1e-2]
     return {
         "who": name,
         "pairs": len(scores),
-        "correct": right,
-        "accuracy": round(right / len(scores), 5),
+        "correct": accuracy.correct.count,
+        "accuracy": round(accuracy.correct.rate, 5),
         "failures_to_acquire": failures,
-        "tmr_at_fmr_1e-2": round(float((scores[pairs.same] > np.quantile(impostors, 0.99)).mean()), 5),
+        "tmr_at_fmr_1e-2": None if at_1_percent is None else round(at_1_percent.matched.rate, 5),
         "ms_per_photo": round(1000 * seconds / len(vectors), 2),
     }
 

@@ -23,17 +23,22 @@ from leakmatch.errors import UsageError, os_error
 from leakmatch.records import Budget
 
 DEFAULT_PACK = "opencv-zoo"
+AUTO = "auto"
+#: Libraries that can run the models; ``auto`` is the fastest of those installed.
+ENGINES = (AUTO, "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a run is told. ``workers`` 0 means one for each core that this process may use.
 
+    ``engine`` is one of :data:`ENGINES`.
     ``expected_false`` is the number of false candidates the user accepts in a whole scan; ``threshold`` a raw
     score instead. ``isolation`` false parses input in this process (for platforms without it).
     """
 
     pack: str = DEFAULT_PACK
+    engine: str = AUTO
     workers: int = 0
     expected_false: float = 1.0
     threshold: float | None = None
@@ -41,6 +46,8 @@ class Settings:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"engine: {self.engine!r} is not one of {', '.join(ENGINES)}.")
         if not 0 <= self.workers <= 1024:
             raise UsageError(f"workers: {self.workers} is not between 0 (automatic) and 1024.")
         if not 0 < self.expected_false < float("inf"):

@@ -31,7 +31,7 @@ def one_at_a_time(cache: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def pack_home(cache: Path) -> Path:
     """A model store with the default pack."""
-    from leakmatch.faces.packs import install
+    from leakmatch.faces.install import install
 
     with one_at_a_time(cache):
         install("opencv-zoo", store=cache)

@@ -42,7 +42,7 @@ def demo(
     from leakmatch.case.store import Case
     from leakmatch.cli.demo_archive import EXPECTED, build_archive, build_people
     from leakmatch.cli.progress import shown
-    from leakmatch.faces.packs import install
+    from leakmatch.faces.install import install
     from leakmatch.pipeline.enrol import enroll
     from leakmatch.pipeline.scan import scan
     from leakmatch.settings import home

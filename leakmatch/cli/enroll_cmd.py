@@ -33,6 +33,7 @@ def enroll(
     ],
     pack: options.PackOption = None,
     workers: options.WorkersOption = None,
+    engine: options.EngineOption = None,
     isolation: options.IsolationOption = None,
     verbose: options.VerboseOption = False,
     as_json: options.JsonOption = False,
@@ -49,7 +50,7 @@ def enroll(
     from leakmatch.cli.progress import shown
     from leakmatch.pipeline.enrol import enroll as run
 
-    settings = options.settings(pack=pack, workers=workers, isolation=isolation)
+    settings = options.settings(pack=pack, workers=workers, engine=engine, isolation=isolation)
     with shown("Enrolling", "enrolled", "refused", quiet=quiet or as_json) as progress:
         report = run(gallery, sources, settings, progress)
     if as_json:

@@ -30,6 +30,7 @@ def verification(
     ],
     pack: options.PackOption = None,
     workers: options.WorkersOption = None,
+    engine: options.EngineOption = None,
     isolation: options.IsolationOption = None,
     verbose: options.VerboseOption = False,
     as_json: options.JsonOption = False,
@@ -48,7 +49,7 @@ def verification(
     from leakmatch.cli.progress import shown
     from leakmatch.evaluation.verification import verify_pairs
 
-    settings = options.settings(pack=pack, workers=workers, isolation=isolation)
+    settings = options.settings(pack=pack, workers=workers, engine=engine, isolation=isolation)
     with shown("Looking", "faces", "without", quiet=quiet or as_json) as progress:
         result = verify_pairs(images, pairs, settings, progress)
     typer.echo(json.dumps(result.to_json(), indent=2) if as_json else "\n".join(_table(result)))

@@ -36,14 +36,16 @@ def install(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Fetch a model pack into the model store, checked by SHA-256.
+    """Fetch a model pack into the model store, checked by SHA-256, and prepare it for speed.
 
     The model store is LEAKMATCH_HOME, else the platform's folder for user data. Sources are tried in order: where the
     models were published, then a package index (through pip, with your settings of it). An interrupted download goes
     on where it stopped. For a machine without network, copy the files that `leakmatch models list` names into a
     folder and give it with --from.
+
+    Preparing rewrites the models without changing what they compute; the result is compared with the shipped file.
     """
-    from leakmatch.faces.packs import install as place
+    from leakmatch.faces.install import install as place
 
     with _shown(quiet) as progress:
         placed = place(pack or _default(), from_dir=from_dir, progress=progress)
@@ -68,14 +70,21 @@ def list_packs(as_json: JsonOption = False) -> None:
 
 @app.command()
 def verify(pack: PackArgument = None, quiet: QuietOption = False) -> None:
-    """Check the files of an installed pack (a name, or a folder of your own) by SHA-256."""
+    """Check the files of an installed pack (a name, or a folder of your own) by SHA-256, and its prepared models.
+
+    A prepared model is compared with the shipped one again; one that is missing or damaged is made anew.
+    """
     from leakmatch.faces.packs import load_pack, verified
+    from leakmatch.faces.prepared import check
 
     checked = load_pack(pack or _default())
     for asset in checked.assets:
         verified(checked, asset.name)
+    records = check(checked)
     if not quiet:
         sys.stderr.write(f"{checked.name} {checked.version}: {len(checked.assets)} files are what the pack declares.\n")
+        for file, record in records.items():
+            sys.stderr.write(f"{file}: prepared, {record.sha256}, cosine {record.cosine:.7f} to the shipped model.\n")
 
 
 def _default() -> str:

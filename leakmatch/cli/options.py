@@ -19,6 +19,14 @@ PackOption = Annotated[
     str | None,
     typer.Option("--pack", metavar="NAME|PATH", help="Model pack: a name, or a folder with a pack.toml."),
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="auto|onnxruntime|openvino",
+        help="What runs the models; default auto: OpenVINO where it is installed and clearly faster here.",
+    ),
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", metavar="N", help="Worker processes; default: one for each core.")
 ]

@@ -28,6 +28,7 @@ def scan(
     expected_false: options.ExpectedFalseOption = None,
     threshold: options.ThresholdOption = None,
     workers: options.WorkersOption = None,
+    engine: options.EngineOption = None,
     isolation: options.IsolationOption = None,
     verbose: options.VerboseOption = False,
     fail_on_match: Annotated[bool, typer.Option("--fail-on-match", help="Exit with 10 if there is a match.")] = False,
@@ -48,7 +49,12 @@ def scan(
     from leakmatch.pipeline.start import can_isolate
 
     settings = options.settings(
-        pack=pack, workers=workers, expected_false=expected_false, threshold=threshold, isolation=isolation
+        pack=pack,
+        workers=workers,
+        expected_false=expected_false,
+        threshold=threshold,
+        engine=engine,
+        isolation=isolation,
     )
     if not (settings.isolation and can_isolate()):
         sys.stderr.write(

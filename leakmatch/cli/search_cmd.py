@@ -26,6 +26,7 @@ def search(
     fail_on_match: Annotated[bool, typer.Option("--fail-on-match", help="Exit with 10 if there is a match.")] = False,
     as_json: options.JsonOption = False,
     workers: options.WorkersOption = None,
+    engine: options.EngineOption = None,
     isolation: options.IsolationOption = None,
     verbose: options.VerboseOption = False,
 ) -> None:
@@ -36,7 +37,12 @@ def search(
     from leakmatch.pipeline.search import search as run
 
     settings = options.settings(
-        pack=pack, workers=workers, expected_false=expected_false, threshold=threshold, isolation=isolation
+        pack=pack,
+        workers=workers,
+        expected_false=expected_false,
+        threshold=threshold,
+        engine=engine,
+        isolation=isolation,
     )
     result = run(photos, gallery, settings)
     candidates = [row for row in result.candidates if every or row["decision"] != "weak"]

@@ -29,6 +29,7 @@ from leakmatch.evaluation.figures import (
     true_match_rates,
 )
 from leakmatch.faces.packs import load_pack
+from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.enrolment import subject_face
 from leakmatch.locator import SEPARATOR, SOURCE, Locator, printable
 from leakmatch.matching.join import DECIMALS
@@ -166,13 +167,14 @@ def verify_pairs(images: Path, table: Path, settings: Settings, progress: Progre
         listed = {_inside(file.locator) for file in inventory.files}
         _refuse_missing({path for path in wanted if listed.isdisjoint(_holders(path))}, table, images, min(listed))
     sink = _Sink(wanted, pack.model_id, inventory, progress)
-    with closing(start(pack, settings, inventory, mirrored=False)) as executor:
+    runtime = make_ready(pack, settings.engine)
+    with closing(start(runtime, settings, inventory, mirrored=False)) as executor:
         executor.run(_tasks(inventory, wanted), sink)
     _refuse_missing(wanted - sink.taken, table, images, sink.example, sink.trouble)
     scores = _scores(pairs, sink.vectors)
     same = np.array([pair.same for pair in pairs])
     return Verification(
-        pack=pack.describe(),
+        pack=runtime.describe(),
         same=int(same.sum()),
         different=int((~same).sum()),
         images=len(wanted),

@@ -16,7 +16,9 @@ import numpy as np
 
 from leakmatch.arrays import ByteArray, FloatArray, LongArray
 from leakmatch.faces.anchors import Candidates, Detector
-from leakmatch.faces.packs import Pack, verified
+from leakmatch.faces.packs import Pack
+from leakmatch.faces.prepared import open_prepared
+from leakmatch.faces.session import ONNXRUNTIME
 from leakmatch.records import FaceBatch
 
 _TILE: Final = 1024  # pixels of an input's sides: a larger input is slower per pixel, and its memory is kept
@@ -31,13 +33,14 @@ _PART: Final = 0.8  # share of a box within a better face from which it is a par
 _FITTING: Final = 110.0  # pixels of the input: the face size at which landmarks are steadiest
 
 
-def open_detector(pack: Pack) -> Detector:
-    """The pack's detector, its file verified. Raises :class:`~leakmatch.errors.IntegrityError`."""
+def open_detector(pack: Pack, engine: str = ONNXRUNTIME) -> Detector:
+    """The pack's detector, run by ``engine``. Raises :class:`~leakmatch.errors.IntegrityError` if it is another kind of
+    model, and as :func:`~leakmatch.faces.prepared.open_prepared`."""
     from leakmatch.faces.scrfd import Scrfd
     from leakmatch.faces.yunet import YuNet
 
     kinds: dict[str, type[YuNet] | type[Scrfd]] = {"yunet": YuNet, "scrfd": Scrfd}
-    return kinds[pack.detector.kind](pack.detector, verified(pack, pack.detector.file))
+    return kinds[pack.detector.kind](pack.detector, open_prepared(pack, pack.detector.file, engine))
 
 
 def scales(height: int, width: int, rungs: tuple[int, ...]) -> list[float]:

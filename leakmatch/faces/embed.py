@@ -8,22 +8,21 @@ from leakmatch.arrays import BoolArray, ByteArray, FloatArray, check
 from leakmatch.errors import IntegrityError
 from leakmatch.faces.anchors import blob
 from leakmatch.faces.geometry import CROP_SIZE
-from leakmatch.faces.graph import prepared
 from leakmatch.faces.packs import EmbedderSpec
 from leakmatch.faces.session import Session
 
 
 class Embedder:
-    """An ArcFace-family embedder from the content of its ONNX file.
+    """An ArcFace-family embedder on an opened session.
 
     Raises :class:`IntegrityError` if the model does not turn one 112x112 crop into ``spec.dimension`` numbers.
     """
 
-    def __init__(self, spec: EmbedderSpec, model: bytes, model_id: str) -> None:
+    def __init__(self, spec: EmbedderSpec, session: Session, model_id: str) -> None:
         self.spec = spec
         self.model_id = model_id
         self.dimension = spec.dimension
-        self._session = Session(prepared(model), spec.file)
+        self._session = session
         found = self._raw(np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8))
         if found.size != spec.dimension:
             raise IntegrityError(f"{spec.file}: gives {found.size} numbers, not the {spec.dimension} declared.")
@@ -34,7 +33,7 @@ class Embedder:
         With ``mirrored`` each is the mean of the crop's and of its mirror image's, for the gallery's side: it costs
         nothing in a scan, and a tenth of the misses go (docs/detection.md). Both kinds may be compared.
         A crop from which the model makes no direction (all zero, or not finite) is not valid: its vector is zero.
-        Crops pass one by one: the models are shipped for a batch of one, and small batches stay in the cache.
+        Crops pass one by one, see :mod:`leakmatch.faces.session`.
         """
         check(crops, (None, CROP_SIZE, CROP_SIZE, 3), np.uint8, "crops")
         raw = np.zeros((len(crops), self.dimension), np.float32)

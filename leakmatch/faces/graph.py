@@ -1,149 +1,130 @@
-"""Prepares an ONNX file for onnxruntime, in memory: weights and operators stay exactly as shipped.
+"""Rewrites an ONNX graph so that onnxruntime runs it fast: other operators, the same function, the same weights.
 
-Two habits of exporters cost much or stand in the way:
+Four habits of exporters cost much or stand in the way:
 
 - older files list their weights among the inputs of the graph, so onnxruntime must expect them to be replaced at
   run time and folds nothing (SFace: up to 2.2 times slower);
-- the picture's size is written as fixed numbers, although the operators take any size (YuNet), and the sizes of
-  the tensors in between are written down for that one size.
+- the size of the input is written as fixed numbers, although the operators take any, and so are the sizes of all
+  tensors in between;
+- onnxruntime has no fast ``PRelu``: it leaves the blocked layout of the convolutions around it (NCHWc), reorders,
+  and works element by element (SFace: more than half of the time; docs/performance.md);
+- dead outputs and descriptions make the file larger.
 
-Only these declarations are edited, on the level of protobuf's wire format: that takes a few lines and milliseconds,
-while the ``onnx`` package is a large dependency with which each worker would parse and rewrite the whole file.
-
-Field numbers are those of ``onnx.proto`` in the ONNX project. The wire format is described in protobuf's guide,
-"Encoding": a message is a row of fields, each a varint ``number << 3 | wire type`` followed by its content.
+This module is the only one to import ``onnx``, and runs when a pack is installed, never in a worker. The model as it
+was shipped is the readable reference: :mod:`leakmatch.faces.prepared` holds the two equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
+from leakmatch.arrays import FloatArray
 from leakmatch.errors import IntegrityError
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
+if TYPE_CHECKING:
+    import onnx
 
-_MODEL_GRAPH = 7
-_GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE_INFO = 5, 11, 12, 13
-_TENSOR_NAME = 8
-_VALUE_NAME = 1
-_TO_SHAPE = (2, 1, 2)  # ValueInfoProto.type, TypeProto.tensor_type, Tensor.shape
-_SHAPE_DIM = 1
-_DIM_PARAM = 2
-
-Buffer = bytes | memoryview
-#: A field: its number, its content (empty for plain numbers), and all its bytes, key included.
-Field = tuple[int, memoryview, memoryview]
+#: Counts changes of what :func:`rewritten` makes of a file: prepared files of another recipe are made anew.
+RECIPE: Final = 1
+#: The names of the free dimensions.
+BATCH, HEIGHT, WIDTH = "batch", "height", "width"
+_IR_VERSION: Final = 4  # of the file format: from here on a weight need not be an input
 
 
-def prepared(model: bytes, free_size: bool = False) -> bytes:
-    """The ONNX file ``model`` with weights as constants and, if ``free_size``, pictures of any height and width.
+def rewritten(model: bytes, *, free_size: bool = False) -> bytes:
+    """The ONNX file ``model`` with constants as constants, a free batch, and ``PRelu`` in operators that are fast.
 
-    ``free_size`` frees the last two dimensions of the four-dimensional inputs. Declared sizes of outputs and of
-    tensors in between are left out; onnxruntime infers them. Raises :class:`IntegrityError` if ``model`` is not
-    an ONNX file.
+    With ``free_size`` the last two dimensions of four-dimensional inputs are free as well. Equal input gives equal
+    bytes. Raises :class:`IntegrityError` if ``model`` is not an ONNX file.
     """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    proto = onnx.ModelProto()
     try:
-        rows = list(_fields(memoryview(model)))
-        if not any(number == _MODEL_GRAPH for number, _, _ in rows):
-            raise ValueError("no graph")
-        return b"".join(
-            _message(number, _graph(content, free_size)) if number == _MODEL_GRAPH else whole
-            for number, content, whole in rows
-        )
-    except (IndexError, ValueError) as error:
-        raise IntegrityError(f"The model file is not an ONNX file ({error}).") from error
+        proto.ParseFromString(model)
+    except DecodeError as error:
+        raise IntegrityError("The model file is not an ONNX file (it cannot be parsed).") from error
+    graph = proto.graph
+    if not graph.node or not graph.output:
+        raise IntegrityError("The model file is not an ONNX file (it has no graph).")
+    proto.ir_version = max(proto.ir_version, _IR_VERSION)
+    _replace(graph.node, _without_prelu(graph))
+    weights = {tensor.name for tensor in graph.initializer}
+    used = {name for node in graph.node for name in node.input}
+    _replace(graph.input, [value for value in graph.input if value.name not in weights])
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+    del graph.value_info[:]
+    for value in graph.input:
+        _free(value, free_size)
+    for value in graph.output:  # sizes follow from the inputs
+        for dim in value.type.tensor_type.shape.dim:
+            dim.Clear()
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
 
 
-def _graph(graph: memoryview, free_size: bool) -> bytes:
-    rows = list(_fields(graph))
-    weights = {_name(content, _TENSOR_NAME) for number, content, _ in rows if number == _GRAPH_INITIALIZER}
-    kept: list[Buffer] = []
-    for number, content, whole in rows:
-        if number == _GRAPH_VALUE_INFO or (number == _GRAPH_INPUT and _name(content, _VALUE_NAME) in weights):
-            continue
-        if number == _GRAPH_OUTPUT:
-            kept.append(_message(number, _with_shape(content, _no_shape)))
-        elif number == _GRAPH_INPUT and free_size:
-            kept.append(_message(number, _with_shape(content, _free_shape)))
+def _free(value: onnx.ValueInfoProto, free_size: bool) -> None:
+    dims = value.type.tensor_type.shape.dim
+    if len(dims) == 4:
+        dims[0].dim_param = BATCH
+        if free_size:
+            dims[2].dim_param, dims[3].dim_param = HEIGHT, WIDTH
+
+
+def _without_prelu(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes of ``graph``, each ``PRelu`` with one constant slope a channel replaced; adds weights to ``graph``.
+
+    A quantised graph stays as it is.
+    """
+    from onnx import numpy_helper
+
+    if any("QuantizeLinear" in node.op_type for node in graph.node):
+        return list(graph.node)  # a change in the last digit would move roundings
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        tensor = weights.get(node.input[1]) if node.op_type == "PRelu" else None
+        slope = None if tensor is None else numpy_helper.to_array(tensor)
+        if slope is None or slope.dtype != np.float32 or slope.shape[-3:] != (slope.size, 1, 1) or slope.size == 1:
+            nodes.append(node)
         else:
-            kept.append(whole)
-    return b"".join(kept)
+            nodes.extend(_bend(graph, node.input[0], node.output[0], slope.reshape(-1)))
+    return nodes
 
 
-def _with_shape(message: memoryview, rewrite: Callable[[Field], Buffer], path: tuple[int, ...] = _TO_SHAPE) -> bytes:
-    """``message`` with the field that ``path`` leads to replaced by what ``rewrite`` makes of it."""
-    head, *rest = path
-    return b"".join(
-        whole
-        if number != head
-        else _message(number, _with_shape(content, rewrite, tuple(rest)))
-        if rest
-        else rewrite((number, content, whole))
-        for number, content, whole in _fields(message)
-    )
+def _bend(graph: onnx.GraphProto, x: str, y: str, slope: FloatArray) -> Iterable[onnx.NodeProto]:
+    """Nodes that compute ``y = PRelu(x)``, that is ``x`` where it is positive and ``slope * x`` elsewhere.
+
+    ``PRelu(x) = slope * x + (1 - slope) * max(x, 0)``. A factor per channel is a depthwise convolution of one
+    pixel, which onnxruntime keeps in the blocked layout; there it fuses the sum into the last one. Where no slope is
+    above 1, ``(1 - slope) * max(x, 0) = max((1 - slope) * x, 0)``, and the maximum is fused as well.
+    """
+    from onnx import helper
+
+    def scaled(source: str, factors: FloatArray, name: str) -> onnx.NodeProto:
+        weight = helper.make_tensor(f"{name}/factors", 1, (len(factors), 1, 1, 1), factors.tobytes(), raw=True)
+        graph.initializer.append(weight)
+        sizes: dict[str, Any] = {"kernel_shape": (1, 1), "group": len(factors)}
+        return helper.make_node("Conv", [source, weight.name], [name], name=name, **sizes)
+
+    rest = (1 - slope.astype(np.float64)).astype(np.float32)
+    line, bent, inner = f"{y}/line", f"{y}/bent", f"{y}/inner"
+    if (slope <= 1).all():
+        yield scaled(x, rest, inner)
+        yield helper.make_node("Relu", [inner], [bent], name=bent)
+    else:
+        yield helper.make_node("Relu", [x], [inner], name=inner)
+        yield scaled(inner, rest, bent)
+    yield scaled(x, slope, line)
+    yield helper.make_node("Add", [line, bent], [y], name=y)
 
 
-def _no_shape(shape: Field) -> Buffer:
-    return b""
-
-
-def _free_shape(shape: Field) -> Buffer:
-    """``shape`` with names in place of the numbers for height and width; anything not four-dimensional stays."""
-    number, content, whole = shape
-    dims = [dim for field, _, dim in _fields(content) if field == _SHAPE_DIM]  # each with its key
-    if len(dims) != 4:
-        return whole
-    free = [_message(_SHAPE_DIM, _message(_DIM_PARAM, name)) for name in (b"height", b"width")]
-    return _message(number, b"".join([*dims[:2], *free]))
-
-
-def _name(message: memoryview, number: int) -> bytes:
-    return next((bytes(content) for field, content, _ in _fields(message) if field == number), b"")
-
-
-def _fields(message: memoryview) -> Iterator[Field]:
-    """The fields of ``message`` in order. Raises ``ValueError`` or ``IndexError`` where it is not protobuf."""
-    start = 0
-    while start < len(message):
-        key, at = _varint(message, start)
-        wire, content = key & 7, at
-        if wire == _VARINT:
-            _, end = _varint(message, at)
-            content = end
-        elif wire == _LENGTH:
-            length, content = _varint(message, at)
-            end = content + length
-        elif wire in _FIXED_BYTES:
-            end = content = at + _FIXED_BYTES[wire]
-        else:
-            raise ValueError(f"wire type {wire}")
-        if end > len(message):
-            raise ValueError("truncated")
-        yield key >> 3, message[content:end], message[start:end]
-        start = end
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that starts at ``at``, and where it ends."""
-    value = 0
-    for shift in range(0, 64, 7):
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a number of more than 64 bits")
-
-
-def _message(number: int, content: bytes) -> bytes:
-    return _encoded(number << 3 | _LENGTH) + _encoded(len(content)) + content
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def _replace(field: Any, content: Sequence[Any]) -> None:
+    """``content`` as the content of a repeated field, which may be where it came from."""
+    kept = [type(item).FromString(item.SerializeToString()) for item in content]
+    del field[:]
+    field.extend(kept)

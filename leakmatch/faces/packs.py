@@ -1,20 +1,18 @@
 """Model packs: a folder with ``pack.toml``, the model files it names, and perhaps ``calibration.json``.
 
-Models are data: a detector or an embedder of a known kind is declared, not programmed. Nothing here downloads but
-:func:`install`, which is called when the user asks for it.
+Models are data: a detector or an embedder of a known kind is declared, not programmed. Nothing here downloads;
+:mod:`leakmatch.faces.install` does, when the user asks for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from leakmatch.assets import Asset, fetch_all, is_placed, parse_assets, place, plain_name, silent
+from leakmatch.assets import Asset, parse_assets, plain_name
 from leakmatch.errors import IntegrityError, UsageError, os_error
-from leakmatch.mirrors import Progress
 from leakmatch.settings import home
 from leakmatch.toml import Table
 
@@ -127,7 +125,7 @@ def load_pack(name_or_path: str | Path, store: Path | None = None) -> Pack:
     remedy = f"Install it with: leakmatch models install {name_or_path}"
     source = shipped(name_or_path)
     folder = pack_folder(name_or_path, store)
-    for file in _shipped_files(source, ".toml", ".json"):
+    for file in shipped_files(source, ".toml", ".json"):
         if not (folder / file.name).is_file() or (folder / file.name).read_bytes() != file.read_bytes():
             raise UsageError(f"The model pack {name_or_path} is not installed, or not in this version. {remedy}")
     return _with_files(read_pack(folder), remedy)
@@ -176,36 +174,8 @@ def pack_folder(name: str, store: Path | None = None) -> Path:
     return (store or home()) / "packs" / name
 
 
-def install(name: str, store: Path | None = None, from_dir: Path | None = None, progress: Progress = silent) -> Pack:
-    """Place the shipped pack ``name`` in the model store, complete: description, calibration and model files.
-
-    Files that are there already are kept. With ``from_dir`` the network is not used. Raises as
-    :func:`leakmatch.assets.fetch_all` and :func:`leakmatch.assets.place`.
-    """
-    source, folder = shipped(name), pack_folder(name, store)
-    assets = read_pack(source).assets
-    if from_dir is None:
-        fetch_all(assets, folder, progress)
-    else:
-        for asset in assets:
-            if not is_placed(asset, folder):
-                place(asset, from_dir, folder)
-    for file in _shipped_files(source, ".toml", ".json", ".md"):
-        _copy(file, folder)
-    return load_pack(name, store)
-
-
-def _copy(file: Path, folder: Path) -> None:
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{file.name}.", suffix=".tmp", delete=False) as out:
-            out.write(file.read_bytes())
-        Path(out.name).chmod(0o644)
-        Path(out.name).replace(folder / file.name)
-    except OSError as error:
-        raise os_error(error, folder) from error
-
-
-def _shipped_files(source: Path, *suffixes: str) -> list[Path]:
+def shipped_files(source: Path, *suffixes: str) -> list[Path]:
+    """The files of a shipped description with these suffixes, sorted."""
     return sorted(file for file in source.iterdir() if file.suffix in suffixes)
 
 

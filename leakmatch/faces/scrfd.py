@@ -14,7 +14,6 @@ import numpy as np
 from leakmatch.arrays import ByteArray
 from leakmatch.errors import IntegrityError
 from leakmatch.faces.anchors import Candidates, blob, cells
-from leakmatch.faces.graph import prepared
 from leakmatch.faces.packs import DetectorSpec
 from leakmatch.faces.session import Session
 
@@ -22,14 +21,14 @@ _ANCHORS_PER_CELL: Final = 2
 
 
 class Scrfd:
-    """An SCRFD with key points from the content of its ONNX file.
+    """An SCRFD with key points on an opened session.
 
     Raises :class:`IntegrityError` for another kind of model, one without key points among them.
     """
 
-    def __init__(self, spec: DetectorSpec, model: bytes) -> None:
+    def __init__(self, spec: DetectorSpec, session: Session) -> None:
         self.spec = spec
-        self._session = Session(prepared(model, free_size=True), spec.file)
+        self._session = session
         if len(self._session.outputs) != 3 * len(spec.strides):
             raise IntegrityError(
                 f"{spec.file}: not an SCRFD with key points for strides {list(spec.strides)}: it has "

@@ -10,17 +10,16 @@ import numpy as np
 from leakmatch.arrays import ByteArray
 from leakmatch.errors import IntegrityError
 from leakmatch.faces.anchors import Candidates, blob, cells
-from leakmatch.faces.graph import prepared
 from leakmatch.faces.packs import DetectorSpec
 from leakmatch.faces.session import Session
 
 
 class YuNet:
-    """A YuNet from the content of its ONNX file. Raises :class:`IntegrityError` for another kind of model."""
+    """A YuNet on an opened session. Raises :class:`IntegrityError` for another kind of model."""
 
-    def __init__(self, spec: DetectorSpec, model: bytes) -> None:
+    def __init__(self, spec: DetectorSpec, session: Session) -> None:
         self.spec = spec
-        self._session = Session(prepared(model, free_size=True), spec.file)
+        self._session = session
         wanted = {f"{part}_{stride}" for part in ("cls", "obj", "bbox", "kps") for stride in spec.strides}
         if not wanted <= set(self._session.outputs):
             raise IntegrityError(f"{spec.file}: not a YuNet (its outputs are {', '.join(self._session.outputs)}).")

@@ -17,6 +17,7 @@ from typing import Final
 from leakmatch.errors import UsageError, os_error
 from leakmatch.faces.defects import enrolment_defects
 from leakmatch.faces.packs import Pack, load_pack
+from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.enrolment import describe_choice, subject_face
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
 from leakmatch.locator import Locator
@@ -59,7 +60,8 @@ def enroll(
     if gallery.exists():
         with Gallery.open(gallery) as existing:
             existing.require_model(pack.model_id)
-    with closing(start(pack, settings, plan.inventory, mirrored=True)) as executor, deferred_interrupt() as check:
+    runtime = make_ready(pack, settings.engine)
+    with closing(start(runtime, settings, plan.inventory, mirrored=True)) as executor, deferred_interrupt() as check:
         sink = _Sink(gallery, pack, plan, progress, check)
         try:
             executor.run(plan.tasks(), sink)

@@ -26,7 +26,8 @@ class Inline:
     def __init__(self, setup: Setup) -> None:
         cv2.setNumThreads(1)
         self._budget = setup.budget
-        self._looker = Looker(FaceEngine(load_pack(Path(setup.pack))), setup.budget, mirrored=setup.mirrored)
+        engine = FaceEngine(load_pack(Path(setup.pack)), setup.engine)
+        self._looker = Looker(engine, setup.budget, mirrored=setup.mirrored)
 
     def close(self) -> None:
         """Nothing to end."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from leakmatch import errors
 from leakmatch.errors import LeakMatchError
+from leakmatch.ort import NO_TELEMETRY
 from leakmatch.pipeline.channel import Channel, Message
 from leakmatch.pipeline.tasks import FileTask, Setup
 from leakmatch.records import Entry
@@ -88,4 +89,4 @@ def scrubbed_environment() -> dict[str, str]:
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
     package = str(Path(__file__).resolve().parents[2])
-    return {**keep, **threads, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**keep, **threads, **NO_TELEMETRY, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}

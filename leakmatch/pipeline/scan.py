@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 from leakmatch.case.store import Batch, Candidate, Case, Key, SourceRow
 from leakmatch.errors import IntegrityError, UsageError, os_error
 from leakmatch.faces.packs import Pack, load_pack
+from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.matching.calibration import Calibration
 from leakmatch.pipeline.interrupt import deferred_interrupt
@@ -62,10 +63,11 @@ def scan(
     pack = load_pack(settings.pack)
     calibration = pack_calibration(pack, settings)
     inventory = take_inventory(sources)
+    runtime = make_ready(pack, settings.engine)
     with (
-        closing(start(pack, settings, inventory, mirrored=False)) as executor,
+        closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery) as opened,
-        _case(case, sources, opened, pack, calibration, settings, inventory) as ledger,
+        _case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,
     ):
         if ledger.finished is not None:
             return
@@ -242,15 +244,15 @@ def _case(
     path: Path,
     sources: Sequence[Path],
     gallery: Gallery,
-    pack: Pack,
+    runtime: Runtime,
     calibration: Calibration | None,
     settings: Settings,
     inventory: Inventory,
 ) -> Case:
-    gallery.require_model(pack.model_id)
+    gallery.require_model(runtime.pack.model_id)
     gallery.require_enrolled()
     gallery.verify()
-    run = _run_record(sources, gallery, pack, calibration, settings)
+    run = _run_record(sources, gallery, runtime, calibration, settings)
     rows = [
         SourceRow(number, next(file.locator.chain()).ordinal, file.locator, file.size, file.mtime_ns)
         for number, file in enumerate(inventory.files)
@@ -268,7 +270,7 @@ def _case(
 
 
 def _run_record(
-    sources: Sequence[Path], gallery: Gallery, pack: Pack, calibration: Calibration | None, settings: Settings
+    sources: Sequence[Path], gallery: Gallery, runtime: Runtime, calibration: Calibration | None, settings: Settings
 ) -> dict[str, Any]:
     info = gallery.info()
     return {
@@ -285,9 +287,9 @@ def _run_record(
             "templates": info["templates"],
             "pictures": info["templates"],
         },
-        "pack": pack.describe() | {"calibration_sha256": calibration and calibration.sha256},
+        "pack": runtime.describe() | {"calibration_sha256": calibration and calibration.sha256},
         "calibration": calibration and calibration.describe(),
-        "settings": asdict(settings) | {"pack": pack.name},
+        "settings": asdict(settings) | {"pack": runtime.pack.name},
         "expected_false": settings.expected_false,
         "threshold": settings.threshold,
         "isolation": settings.isolation and can_isolate(),

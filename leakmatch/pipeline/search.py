@@ -11,6 +11,7 @@ from typing import Any
 from leakmatch.case.decisions import Judge
 from leakmatch.case.store import Candidate, Key, Totals
 from leakmatch.faces.packs import load_pack
+from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.pipeline.matcher import Matcher
 from leakmatch.pipeline.scan import pack_calibration
@@ -35,8 +36,9 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
     pack = load_pack(settings.pack)
     calibration = pack_calibration(pack, settings)
     inventory = take_inventory(photos)
+    runtime = make_ready(pack, settings.engine)
     with (
-        closing(start(pack, settings, inventory, mirrored=False)) as executor,
+        closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery) as opened,
     ):
         opened.require_model(pack.model_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from leakmatch.errors import UsageError
-from leakmatch.faces.packs import Pack
+from leakmatch.faces.runtime import Runtime
 from leakmatch.pipeline.tasks import Executor, Setup
 from leakmatch.records import Incident
 from leakmatch.settings import Settings
@@ -54,13 +54,21 @@ def can_isolate() -> bool:
     return sys.platform == "linux"
 
 
-def start(pack: Pack, settings: Settings, inventory: Inventory, *, mirrored: bool) -> Executor:
+def start(runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrored: bool) -> Executor:
     """Workers that are ready to read and look. Call it before a gallery or a key is read.
 
     ``mirrored``: hash the mirror images, too. Executors are imported here: only one of
     them runs.
     """
-    setup = Setup(str(pack.folder.absolute()), settings.budget, mirrored, pack.model_id, pack.embedder.dimension)
+    pack = runtime.pack
+    setup = Setup(
+        pack=str(pack.folder.absolute()),
+        engine=runtime.engine,
+        budget=settings.budget,
+        mirrored=mirrored,
+        model_id=pack.model_id,
+        dimension=pack.embedder.dimension,
+    )
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool
 

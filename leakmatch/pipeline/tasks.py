@@ -55,12 +55,13 @@ class FileTask:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker needs to begin: the pack's folder, its budget, which side it works for.
+    """What a worker needs to begin: the pack's folder, what runs it, its budget, which side it works for.
 
     ``model_id`` and ``dimension``: of the templates that must come back.
     """
 
     pack: str
+    engine: str
     budget: Budget
     mirrored: bool
     model_id: str

@@ -150,7 +150,8 @@ class Analyser:
 
         cv2.setNumThreads(1)
         self._channel = channel
-        self._looker = Looker(FaceEngine(load_pack(Path(setup.pack))), setup.budget, mirrored=setup.mirrored)
+        engine = FaceEngine(load_pack(Path(setup.pack)), setup.engine)
+        self._looker = Looker(engine, setup.budget, mirrored=setup.mirrored)
 
     def serve(self) -> None:
         """Answer every picture with an analysis, until the parent closes the socket."""

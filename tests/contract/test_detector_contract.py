@@ -118,8 +118,7 @@ class DetectorContract:
 
     def test_another_kind_of_model_is_refused(self, pack: Pack, tmp_path: Path) -> None:
         other = "scrfd" if pack.detector.kind == "yunet" else "yunet"
-        for file in pack.folder.iterdir():
-            shutil.copy(file, tmp_path)
+        shutil.copytree(pack.folder, tmp_path, dirs_exist_ok=True)
         text = (tmp_path / "pack.toml").read_text(encoding="utf-8")
         (tmp_path / "pack.toml").write_text(text.replace(f'"{pack.detector.kind}"', f'"{other}"'), encoding="utf-8")
         with pytest.raises(IntegrityError, match=pack.detector.file):

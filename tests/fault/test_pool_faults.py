@@ -83,7 +83,7 @@ def pools(pack: Pack) -> Iterator[Callable[..., Pool]]:
     opened: list[Pool] = []
 
     def make(kind: type[Pool] = Pool, seconds: float = 60.0) -> Pool:
-        pool = kind(Setup(str(pack.folder), Budget(seconds=seconds), False, pack.model_id, 128), 2)
+        pool = kind(Setup(str(pack.folder), "onnxruntime", Budget(seconds=seconds), False, pack.model_id, 128), 2)
         opened.append(pool)
         return pool
 
@@ -209,7 +209,7 @@ def test_a_liar_is_replaced(pools: Callable[..., Pool], archive: FileTask, monke
 
 
 def test_workers_that_cannot_start_say_why(tmp_path: Path, archive: FileTask) -> None:
-    pool = Pool(Setup(str(tmp_path), Budget(), False, "", 128), 1)
+    pool = Pool(Setup(str(tmp_path), "onnxruntime", Budget(), False, "", 128), 1)
     try:
         with pytest.raises(UsageError, match="pack"):
             pool.run([archive], Notes())

@@ -16,7 +16,8 @@ from leakmatch.arrays import ByteArray
 from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.embed import Embedder
 from leakmatch.faces.geometry import TEMPLATE, similarities
-from leakmatch.faces.packs import load_pack, verified
+from leakmatch.faces.packs import load_pack
+from leakmatch.faces.prepared import open_prepared
 
 PINNED = Path(__file__).with_name("embeddings.json")
 
@@ -37,7 +38,7 @@ def landmarks() -> np.ndarray:
 
 def templates(store: Path) -> np.ndarray:
     pack = load_pack("opencv-zoo", store)
-    embedder = Embedder(pack.embedder, verified(pack, pack.embedder.file), pack.model_id)
+    embedder = Embedder(pack.embedder, open_prepared(pack, pack.embedder.file), pack.model_id)
     vectors, valid = embedder.embed(aligned_crops(picture(), similarities(landmarks())))
     assert valid.all()
     return vectors

@@ -13,7 +13,8 @@ from leakmatch.faces.anchors import Detector
 from leakmatch.faces.detect import open_detector
 from leakmatch.faces.embed import Embedder
 from leakmatch.faces.engine import FaceEngine
-from leakmatch.faces.packs import Pack, load_pack, verified
+from leakmatch.faces.packs import Pack, load_pack
+from leakmatch.faces.prepared import open_prepared
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def detector(pack: Pack) -> Detector:
 
 @pytest.fixture(scope="session")
 def embedder(pack: Pack) -> Embedder:
-    return Embedder(pack.embedder, verified(pack, pack.embedder.file), pack.model_id)
+    return Embedder(pack.embedder, open_prepared(pack, pack.embedder.file), pack.model_id)
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from nets import net
 
 from leakmatch.errors import IntegrityError
 from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.detect import _spans, scales
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.geometry import TEMPLATE, similarities
-from leakmatch.faces.graph import _encoded, _varint, prepared
+from leakmatch.faces.graph import rewritten
 from leakmatch.faces.packs import load_pack
+from leakmatch.faces.session import open_session
 from leakmatch.matching.calibration import GRID, Calibration, count_at_or_above, write_calibration
 
 coordinates = st.floats(-1e4, 1e4, width=32)
@@ -32,15 +34,18 @@ def engine(pack_home: Path) -> FaceEngine:
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_model_are_refused_or_left_alone(content: bytes) -> None:
     try:
-        assert isinstance(prepared(content, free_size=True), bytes)
+        assert isinstance(rewritten(content, free_size=True), bytes)
     except IntegrityError:
         return
 
 
 @few
-@given(st.integers(0, 2**63 - 1))
-def test_varints_come_back(value: int) -> None:
-    assert _varint(memoryview(_encoded(value)), 0)[0] == value
+@given(hnp.arrays(np.float32, 4, elements=st.floats(-4, 4, width=32)))
+def test_prelu_of_any_slopes(slopes: np.ndarray) -> None:
+    model = net(slopes.reshape(4, 1, 1))
+    x = np.random.default_rng(1).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    for ours, wanted in zip(open_session(rewritten(model), "e").run(x), open_session(model, "m").run(x), strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-4)
 
 
 @few

@@ -18,8 +18,10 @@ from PIL import Image
 from leakmatch.arrays import ByteArray
 from leakmatch.cli.app import run
 from leakmatch.errors import UsageError
+from leakmatch.evaluation import verification
 from leakmatch.evaluation.verification import Verification, read_pairs, verify_pairs
 from leakmatch.faces.packs import Pack, shipped
+from leakmatch.faces.runtime import Runtime
 from leakmatch.pipeline import inline
 from leakmatch.records import FaceBatch, Outcome, TemplateBatch
 from leakmatch.settings import Settings
@@ -34,7 +36,7 @@ class Colours:
 
     looked_at = 0
 
-    def __init__(self, pack: Pack) -> None:
+    def __init__(self, pack: Pack, engine: str) -> None:
         self._model_id = pack.model_id
 
     def analyse(self, bgr: ByteArray, *, mirrored: bool) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
@@ -74,6 +76,7 @@ PAIRS = [(same, f"{a}/{i}.png", f"{b}/{j}.png") for same, a, i, b, j in ROWS]
 def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pack whose model files are never opened."""
     monkeypatch.setattr(inline, "FaceEngine", Colours)
+    monkeypatch.setattr(verification, "make_ready", lambda pack, engine: Runtime(pack, "colours", "1", {}))
     monkeypatch.setenv("LEAKMATCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(Colours, "looked_at", 0)
     folder = tmp_path / "pack"

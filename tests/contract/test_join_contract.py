@@ -1,0 +1,163 @@
+"""What every way to search a gallery must do: the pairs of a float64 product, whatever the templates are like."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from templates import KINDS, at_cosine, float64_cosines, saturating_product, unit
+
+from leakmatch.arrays import FloatArray, LongArray
+from leakmatch.matching.int8 import LEVELS, Int8Screen
+from leakmatch.matching.join import DECIMALS, TemplateIndex
+from leakmatch.matching.plan import Plan
+from leakmatch.matching.screen import PART, PASS, Each, Screen
+from leakmatch.records import CandidateBatch
+
+AMBIGUOUS = 1e-6  # pairs this near to where a score begins to round up to the threshold may be there or not
+
+
+class JoinContract:
+    """Inherited by one class for each way; ``plan`` says which."""
+
+    plan: Plan
+
+    def index(self, vectors: FloatArray, enrolment_id: LongArray | None = None, each: Each = map) -> TemplateIndex:
+        ids = np.arange(len(vectors), dtype=np.int64) if enrolment_id is None else enrolment_id
+        return TemplateIndex(vectors, ids, self.plan, each)
+
+    @pytest.mark.parametrize("dimension", [128, 512])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_the_pairs_are_those_of_a_float64_product(self, kind: str, dimension: int) -> None:
+        rng = np.random.default_rng(dimension)
+        probes, vectors = unit(rng, 33, dimension, kind), unit(rng, 1500, dimension, kind)
+        vectors[7:40] = probes
+        index = self.index(vectors)
+        exact = float64_cosines(probes, vectors)
+        for threshold in (*np.quantile(exact, [0, 0.5, 0.99, 0.9999]).round(DECIMALS), 0.35, 0.9999, 1.0):
+            _same(index.join(probes, float(threshold)), exact, float(threshold))
+
+    @pytest.mark.parametrize("dimension", [128, 512])
+    @pytest.mark.parametrize("threshold", [0.05, 0.3633, 0.8])
+    def test_no_pair_near_the_threshold_is_lost(self, threshold: float, dimension: int) -> None:
+        rng = np.random.default_rng(1)
+        probes = unit(rng, 20, dimension)
+        begins = threshold - 0.5 * 10**-DECIMALS
+        steps = np.array([s * 10.0**e for e in range(-7, -1) for s in (-3, -1, 1, 3)])
+        near = [at_cosine(rng, probe, begins + steps) for probe in probes]
+        vectors = np.concatenate([*near, unit(rng, 1000, dimension)])
+        vectors[-1] = np.eye(dimension, dtype=np.float32)[3]  # an outlier makes the codes of its whole part coarser
+        _same(self.index(vectors).join(probes, threshold), float64_cosines(probes, vectors), threshold)
+
+    def test_several_parts_and_passes(self) -> None:
+        rng = np.random.default_rng(2)
+        vectors, probes = unit(rng, PART + 77, 16), unit(rng, PASS + 3, 16)
+        probes[-1] = vectors[-1]
+        index = self.index(vectors)
+        found = index.join(probes, 0.9)
+        _same(found, float64_cosines(probes, vectors), 0.9)
+        assert found.probe_index.max() >= PASS and found.enrolment_id.max() >= PART
+        with ThreadPoolExecutor(3) as threads:
+            _equal(self.index(vectors, each=threads.map).join(probes, 0.9), found)
+
+    def test_pairs_are_ordered_by_probe_then_enrolment(self) -> None:
+        rng = np.random.default_rng(3)
+        found = self.index(unit(rng, 300, 8)).join(unit(rng, 20, 8), 0.2)
+        order = np.lexsort((found.enrolment_id, found.probe_index))
+        assert len(found) and np.array_equal(order, np.arange(len(found)))
+
+    def test_duplicates_are_all_found(self) -> None:
+        rng = np.random.default_rng(4)
+        one = unit(rng, 1, 128)
+        ids = np.arange(1000, 1050, dtype=np.int64)
+        found = self.index(np.repeat(one, 50, axis=0), ids).join(np.repeat(one, 3, axis=0), 1.0)
+        assert found.probe_index.tolist() == [0] * 50 + [1] * 50 + [2] * 50
+        assert found.enrolment_id.tolist() == ids.tolist() * 3
+        assert (found.score == 1).all()
+
+    def test_scores_do_not_depend_on_the_batch(self) -> None:
+        rng = np.random.default_rng(5)
+        index, probes = self.index(unit(rng, 500, 128)), unit(rng, 90, 128)
+        singly = [index.join(probes[i : i + 1], 0.1).score for i in range(len(probes))]
+        assert np.array_equal(index.join(probes, 0.1).score, np.concatenate(singly))
+
+    def test_all_pairs_and_none(self) -> None:
+        rng = np.random.default_rng(6)
+        vectors, probes = unit(rng, 40, 128), unit(rng, 5, 128)
+        index = self.index(vectors)
+        assert len(index.join(probes, -1.0)) == 200
+        assert len(index.join(np.concatenate((probes, vectors)), 1.0001)) == 0
+        assert len(index.join(probes, 5.0)) == 0 and len(index.join(probes, -5.0)) == 200
+
+    def test_an_empty_side_gives_no_pairs(self) -> None:
+        vectors = unit(np.random.default_rng(7), 3, 8)
+        assert len(self.index(np.zeros((0, 8), np.float32)).join(vectors, -1.0)) == 0
+        found = self.index(vectors).join(np.zeros((0, 8), np.float32), -1.0)
+        assert len(found) == 0 and found.score.dtype == np.float32
+
+    def test_a_zero_vector_scores_zero(self) -> None:
+        zero, vectors = np.zeros((2, 8), np.float32), unit(np.random.default_rng(8), 3, 8)
+        assert self.index(zero).join(vectors, 0.0).score.tolist() == [0.0] * 6
+        assert len(self.index(zero).join(vectors, 0.0001)) == 0
+        assert self.index(vectors).join(zero, 0.0).score.tolist() == [0.0] * 6
+
+    @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 3.0])
+    def test_what_is_no_template_is_refused(self, wrong: float) -> None:
+        vectors = unit(np.random.default_rng(9), 30, 8)
+        bad = vectors.copy()
+        bad[17, 3] = wrong
+        with pytest.raises(ValueError, match="unit norm"):
+            self.index(bad)
+        with pytest.raises(ValueError, match="unit norm"):
+            self.index(vectors).join(bad, 0.5)
+
+    def test_a_wrong_shape_or_type_is_an_error(self) -> None:
+        vectors = unit(np.random.default_rng(10), 3, 8)
+        index = self.index(vectors)
+        with pytest.raises(ValueError, match="probes"):
+            index.join(vectors[:, :4], 0.0)
+        with pytest.raises(ValueError, match="probes"):
+            index.join(vectors.astype(np.float64), 0.0)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="vectors"):
+            self.index(vectors, np.arange(2, dtype=np.int64))
+
+
+class TestFloat32(JoinContract):
+    plan = Plan("float32", 0, "under test")
+
+
+class TestInt8(JoinContract):
+    plan = Plan("int8", LEVELS[0], "under test")
+
+
+class TestInt8WithHalfTheLevels(JoinContract):
+    plan = Plan("int8", LEVELS[1], "under test")
+
+
+class _Saturating(Plan):
+    def build(self, vectors: FloatArray, each: Each = map) -> Screen:
+        return Int8Screen(vectors, saturating_product, self.levels, each)
+
+
+class TestInt8OnAProcessorThatSaturates(JoinContract):
+    plan = _Saturating("int8", LEVELS[1], "under test")
+
+
+def _same(found: CandidateBatch, exact: NDArray[np.float64], threshold: float) -> None:
+    """The pairs of ``found`` are those of ``exact`` float64[P,N], and their scores agree to 4 decimals."""
+    exact = exact.clip(-1, 1)
+    have = np.zeros(exact.shape, np.bool_)
+    have[found.probe_index, found.enrolment_id] = True
+    assert have.sum() == len(found), "a pair is listed twice"
+    begins = threshold - 0.5 * 10**-DECIMALS
+    clear = np.abs(exact - begins) > AMBIGUOUS
+    assert np.array_equal(have[clear], (exact >= begins)[clear])
+    assert np.abs(exact[found.probe_index, found.enrolment_id] - found.score).max(initial=0) < 0.51 * 10**-DECIMALS
+
+
+def _equal(one: CandidateBatch, other: CandidateBatch) -> None:
+    assert np.array_equal(one.probe_index, other.probe_index)
+    assert np.array_equal(one.enrolment_id, other.enrolment_id)
+    assert np.array_equal(one.score, other.score)

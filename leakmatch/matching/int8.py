@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from leakmatch.arrays import ByteArray, FloatArray, IntArray
 from leakmatch.matching.screen import PART, SLACK, Each, Pairs, Scratch, at_or_above, blocks, joined, norms, rounding
+from leakmatch.ort import one_thread, onnxruntime
 
 Codes = NDArray[np.int8]
 
@@ -163,13 +164,8 @@ def onnxruntime_product() -> Product:
 
     The graph, one operator, is the file ``int8_product.onnx``; ``scripts/make_int8_product.py`` writes it.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     graph = resources.files("leakmatch.matching").joinpath("int8_product.onnx").read_bytes()
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(graph, one_thread(), providers=["CPUExecutionProvider"])
 
     def product(codes: ByteArray, probes: Codes, out: IntArray) -> None:
         binding = session.io_binding()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,7 +16,20 @@ BoolArray = NDArray[np.bool_]
 Array = NDArray[Any]
 
 
-def check(array: Array, shape: tuple[int | None, ...], dtype: DTypeLike, name: str) -> None:
+class Shaped(Protocol):
+    """What has the shape and type of an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+
+def check(array: Array | Shaped, shape: tuple[int | None, ...], dtype: DTypeLike, name: str) -> None:
     """Raise ``ValueError`` unless ``array`` has this dtype and shape; ``None`` admits any length."""
     if array.dtype != np.dtype(dtype):
         raise ValueError(f"{name}: dtype {array.dtype}, not {np.dtype(dtype)}")

@@ -83,8 +83,13 @@ class Database:
         return created
 
     @classmethod
-    def open(cls, path: Path, application_id: int, version: int, what: str, *, writable: bool) -> Database:
-        """Open an existing store of the kind ``what`` ("gallery", "case")."""
+    def open(
+        cls, path: Path, application_id: int, version: int, what: str, *, writable: bool, steady: bool = False
+    ) -> Database:
+        """Open an existing store of the kind ``what`` ("gallery", "case").
+
+        ``steady``: as a reader who lets no writer in until it is closed; several such readers may be in.
+        """
         try:
             if not path.is_file():
                 raise UsageError(f"{path}: there is no such {what}.")
@@ -96,7 +101,7 @@ class Database:
         if head != b"SQLite format 3\0":
             raise UsageError(f"{path}: not a LeakMatch {what}.")
         # A writer that was killed left a journal, which takes write access to roll back, also for a reader.
-        database = cls._connect(path, writable=writable, recover=interrupted)
+        database = cls._connect(path, writable=writable, recover=interrupted, steady=steady)
         try:
             with storage(path):
                 found = database._scalar("PRAGMA application_id")
@@ -114,8 +119,8 @@ class Database:
         return database
 
     @classmethod
-    def _connect(cls, path: Path, *, writable: bool, recover: bool = False) -> Database:
-        lock = _lock(path) if writable else None
+    def _connect(cls, path: Path, *, writable: bool, recover: bool = False, steady: bool = False) -> Database:
+        lock = _lock(path, shared=not writable) if writable or steady else None
         mode = "rw" if writable or recover else "ro"
         try:
             with storage(path):
@@ -332,19 +337,22 @@ def _row_hash(table: str, row: Row) -> int:
 
     A number is written by its value, since a column decides whether 1 comes back as 1 or as 1.0.
     """
-    digest = hashlib.sha256(table.encode() + b"\0")
+    parts = [table.encode(), b"\0"]
     for value in row:
-        if isinstance(value, float) and value.is_integer():
+        kind = type(value)
+        if kind is bytes:
+            parts += (b"bytes:%d:" % len(value), value)
+            continue
+        if kind is float and value.is_integer():
             value = int(value)
-        data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogatepass")
-        kind = "number" if isinstance(value, int | float) else type(value).__name__
-        digest.update(f"{kind}:{len(data)}:".encode())
-        digest.update(data)
-    return int.from_bytes(digest.digest(), "big")
+        data = repr(value).encode("utf-8", "surrogatepass")
+        name = b"number" if kind is int or kind is float else kind.__name__.encode()
+        parts += (b"%b:%d:" % (name, len(data)), data)
+    return int.from_bytes(hashlib.sha256(b"".join(parts)).digest(), "big")
 
 
-def _lock(path: Path) -> IO[bytes] | None:
-    """Refuse a second writer. SQLite alone would let two scans of one case take turns."""
+def _lock(path: Path, *, shared: bool) -> IO[bytes] | None:
+    """Refuse a writer beside a writer or a steady reader. SQLite alone would let two scans of one case take turns."""
     try:
         import fcntl
     except ImportError:  # Windows: SQLite's own locks remain
@@ -354,7 +362,7 @@ def _lock(path: Path) -> IO[bytes] | None:
     except OSError as error:
         raise os_error(error, path) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
         raise UsageError(f"{path}: in use by another LeakMatch process. Wait for it to end.") from error

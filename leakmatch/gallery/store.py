@@ -7,6 +7,7 @@ again repeats nothing.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray, LongArray
 from leakmatch.database import Database, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
+from leakmatch.gallery.templates import PART, StoredTemplates
 from leakmatch.records import HashBatch
 
 APPLICATION_ID: Final = 0x4C4D4741  # "LMGA"
@@ -75,16 +77,6 @@ class Enrolment:
 
 
 @dataclass(frozen=True, slots=True)
-class Templates:
-    """All templates: ``vectors`` float32[N,D], ``enrolment_id`` int64[N] ascending, ``subject_index`` int64[N]."""
-
-    vectors: FloatArray
-    enrolment_id: LongArray
-    subject_index: LongArray
-    subject_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Hashes:
     """All hashes of one scope and algorithm.
 
@@ -124,9 +116,9 @@ class Gallery(Store):
         return cls(Database.create(path, APPLICATION_ID, VERSION, SCHEMA, lambda new: new.put("gallery", about)))
 
     @classmethod
-    def open(cls, path: Path | str, *, writable: bool = False) -> Gallery:
-        """Open an existing gallery."""
-        return cls(Database.open(Path(path), APPLICATION_ID, VERSION, "gallery", writable=writable))
+    def open(cls, path: Path | str, *, writable: bool = False, steady: bool = False) -> Gallery:
+        """Open an existing gallery. ``steady``: nobody can change it until it is closed, and nobody is changing it."""
+        return cls(Database.open(Path(path), APPLICATION_ID, VERSION, "gallery", writable=writable, steady=steady))
 
     # What it is
 
@@ -200,58 +192,41 @@ class Gallery(Store):
 
     # What matching needs
 
-    def templates(self) -> Templates:
-        """Every template, in one block. Raises :class:`IntegrityError` where one is not a unit vector."""
-        rows = list(
-            self._database.select(
-                "SELECT t.photo, p.subject_id, t.vector FROM templates t JOIN photos p USING (photo) ORDER BY t.photo"
-            )
-        )
-        subject_ids = tuple(sorted({row[1] for row in rows}))
-        index = {subject_id: i for i, subject_id in enumerate(subject_ids)}
-        if any(len(row[2]) != 4 * self.dimension for row in rows):
-            raise IntegrityError(f"{self.path}: a template has the wrong length. Restore the gallery from a copy.")
-        vectors = np.frombuffer(b"".join(row[2] for row in rows), dtype="<f4").reshape(len(rows), self.dimension)
-        if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
-            raise IntegrityError(f"{self.path}: a template is damaged. Restore the gallery from a copy.")
-        return Templates(
-            vectors.astype(np.float32),
-            np.array([row[0] for row in rows], dtype=np.int64),
-            np.array([index[row[1]] for row in rows], dtype=np.int64),
-            subject_ids,
-        )
+    def templates(self) -> StoredTemplates:
+        """Every template, as a matrix to be read by parts."""
+        return StoredTemplates(self._database, self.dimension)
 
     def hashes(self, scope: str) -> dict[str, Hashes]:
         """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm."""
-        columns: dict[str, tuple[list[bytes], list[float], list[int]]] = {}
-        for algorithm, bits, quality, photo in self._database.select(
-            "SELECT algorithm, bits, quality, photo FROM hashes WHERE scope = ? ORDER BY photo", (scope,)
-        ):
-            blobs, qualities, photos = columns.setdefault(algorithm, ([], [], []))
-            blobs.append(bits)
-            qualities.append(quality)
-            photos.append(photo)
-        return {
-            algorithm: Hashes(
-                np.frombuffer(b"".join(blobs), dtype=np.uint8).reshape(len(blobs), -1),
-                np.array(qualities, dtype=np.float32),
-                np.array(photos, dtype=np.int64),
-            )
-            for algorithm, (blobs, qualities, photos) in columns.items()
-        }
+        counts = self._database.select("SELECT algorithm, count(*) FROM hashes WHERE scope = ? GROUP BY 1", (scope,))
+        return {algorithm: self._hashes(scope, algorithm, count) for algorithm, count in list(counts)}
 
-    def digests(self) -> dict[bytes, list[int]]:
-        """SHA-256 of every enrolled photo, with its enrolment ids."""
-        found: dict[bytes, list[int]] = {}
-        for sha256, photo in self._database.select(
-            "SELECT sha256, photo FROM photos WHERE refusal = '' AND sha256 IS NOT NULL ORDER BY photo"
-        ):
-            found.setdefault(sha256, []).append(photo)
-        return found
+    def _hashes(self, scope: str, algorithm: str, count: int) -> Hashes:
+        rows = self._database.select(
+            "SELECT bits, quality, photo FROM hashes WHERE scope = ? AND algorithm = ? ORDER BY photo",
+            (scope, algorithm),
+        )
+        bits: list[ByteArray] = []
+        quality, photo = np.empty(count, np.float32), np.empty(count, np.int64)
+        done = 0
+        while part := list(itertools.islice(rows, PART)):  # as Python objects, all at once would take a lot of memory
+            bits.append(np.frombuffer(b"".join(row[0] for row in part), np.uint8).reshape(len(part), -1))
+            quality[done : done + len(part)] = [row[1] for row in part]
+            photo[done : done + len(part)] = [row[2] for row in part]
+            done += len(part)
+        return Hashes(np.concatenate(bits), quality, photo)
 
-    def subject_of(self) -> dict[int, str]:
-        """The subject id of every enrolment id."""
-        return dict(self._database.select("SELECT photo, subject_id FROM photos WHERE refusal = ''"))
+    def enrolled_as(self, sha256: bytes) -> list[int]:
+        """The enrolment ids of the photo with these bytes: none, one, or one for each subject it was enrolled for."""
+        rows = self._database.select("SELECT photo FROM photos WHERE sha256 = ? AND refusal = '' ORDER BY 1", (sha256,))
+        return [photo for (photo,) in rows]
+
+    def subject_of(self, enrolment_id: int) -> str:
+        """The subject id of an enrolled photo. Raises :class:`IntegrityError` where there is none of this id."""
+        subject_id = self._database.one("SELECT subject_id FROM photos WHERE photo = ?", (enrolment_id,))
+        if subject_id is None:
+            raise IntegrityError(f"{self.path}: there is no enrolment {enrolment_id}. Restore the gallery from a copy.")
+        return str(subject_id)
 
     def names(self) -> dict[str, str]:
         """The name of every subject that has one."""
@@ -331,7 +306,8 @@ class Gallery(Store):
     def verify(self) -> None:
         """Raise :class:`IntegrityError` unless the file is sound and its content is what was written."""
         self._database.verify()
-        self.templates()
+        for _ in self.templates().parts():
+            pass  # each part is checked as it is read
         for query, what in _MUST_BE_EMPTY:
             count = self._database.one(query)
             if count:

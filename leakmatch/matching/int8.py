@@ -25,7 +25,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakmatch.arrays import ByteArray, FloatArray, IntArray
-from leakmatch.matching.screen import PART, SLACK, Each, Pairs, Scratch, at_or_above, blocks, joined, norms, rounding
+from leakmatch.matching.screen import (
+    PART,
+    SLACK,
+    Each,
+    Pairs,
+    Rows,
+    Scratch,
+    at_or_above,
+    blocks,
+    joined,
+    norms,
+    rounding,
+)
 from leakmatch.ort import one_thread, onnxruntime
 
 Codes = NDArray[np.int8]
@@ -70,14 +82,14 @@ class Int8Screen:
     ``product``. Raises ``ValueError`` for vectors that are not of unit norm.
     """
 
-    def __init__(self, vectors: FloatArray, product: Product, levels: int = LEVELS[0], each: Each = map) -> None:
+    def __init__(self, vectors: FloatArray | Rows, product: Product, levels: int = LEVELS[0], each: Each = map) -> None:
         self._product = product
         self._levels = levels
         self._codes: ByteArray = np.empty(vectors.shape, np.uint8)
         self._parts: list[_Part] = list(each(partial(self._encode, vectors), range(0, len(vectors), PART)))
         self._scratch = Scratch(np.int32)
 
-    def _encode(self, vectors: FloatArray, start: int) -> _Part:
+    def _encode(self, vectors: FloatArray | Rows, start: int) -> _Part:
         part = vectors[start : start + PART]
         length = norms(part, "vectors")
         scale = _scale(np.abs(part).max(), _GALLERY_LEVELS)

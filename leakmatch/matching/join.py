@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from leakmatch.arrays import FloatArray, LongArray, check
 from leakmatch.matching.plan import Plan
-from leakmatch.matching.screen import PART, PASS, Each
+from leakmatch.matching.screen import PART, PASS, Each, Rows
 from leakmatch.records import CandidateBatch
 
 DECIMALS: Final = 4  # scores are stored and decided at this precision
@@ -30,21 +30,24 @@ _Scored = tuple[LongArray, LongArray, NDArray[np.float64]]
 class TemplateIndex:
     """Gallery templates ready to be joined.
 
-    ``vectors`` float32[N,D] of unit norm, kept as they are (they may be mapped from a file); ``enrolment_id`` int64[N].
-    N may be 0. ``plan``: as :meth:`Plan.choose` finds it unless given. ``each``: the ``map`` of a thread pool, to
+    ``vectors`` float32[N,D] of unit norm, kept as they are; or :class:`~leakmatch.matching.screen.Rows` that are read
+    when they are needed: all at once for a float32 screen, by parts for an int8 screen, which then reads only what it
+    named. ``enrolment_id`` int64[N]. N may be 0.
+
+    ``plan``: as :meth:`Plan.choose` finds it unless given. ``each``: the ``map`` of a thread pool, to
     search with its threads. Raises ``ValueError`` for another shape or type, or where a norm is not at most 1.
     """
 
     def __init__(
-        self, vectors: FloatArray, enrolment_id: LongArray, plan: Plan | None = None, each: Each = map
+        self, vectors: FloatArray | Rows, enrolment_id: LongArray, plan: Plan | None = None, each: Each = map
     ) -> None:
         check(vectors, (len(enrolment_id), None), np.float32, "vectors")
         check(enrolment_id, (len(vectors),), np.int64, "enrolment_id")
-        self._vectors = vectors
+        self.plan = plan or Plan.choose(vectors)
+        self._vectors = vectors if self.plan.levels else vectors[:]
         self._enrolment_id = enrolment_id
         self._each = each
-        self.plan = plan or Plan.choose(vectors)
-        self._screen = self.plan.build(vectors, each)
+        self._screen = self.plan.build(self._vectors, each)
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -94,7 +97,7 @@ def naive_join(
     return pairs
 
 
-def _scores(probes: FloatArray, vectors: FloatArray, probe: LongArray, row: LongArray) -> NDArray[np.float64]:
+def _scores(probes: FloatArray, vectors: FloatArray | Rows, probe: LongArray, row: LongArray) -> NDArray[np.float64]:
     """Cosines of the pairs (probe[i], row[i]) at 4 decimals, in blocks that bound the memory."""
     scores = np.empty(len(probe), dtype=np.float64)
     for start in range(0, len(probe), 65536):

@@ -10,7 +10,7 @@ import numpy as np
 
 from leakmatch.arrays import FloatArray
 from leakmatch.matching.int8 import Int8Screen, Product, onnxruntime_product, usable_levels
-from leakmatch.matching.screen import BLOCK, PART, PASS, Each, FloatScreen, Screen
+from leakmatch.matching.screen import BLOCK, PART, PASS, Each, FloatScreen, Rows, Screen
 
 #: From so many templates on int8 is considered. Below, a search of 64 probes takes some 10 ms in float32, and to load
 #: onnxruntime and to try both takes more than a whole scan can win back.
@@ -38,7 +38,7 @@ class Plan:
     probes: int = PASS
 
     @classmethod
-    def choose(cls, vectors: FloatArray, product: Product | None = None) -> Plan:
+    def choose(cls, vectors: FloatArray | Rows, product: Product | None = None) -> Plan:
         """The plan for ``vectors`` float32[N,D]. ``product`` stands in for onnxruntime's.
 
         Takes some 50 ms for a large gallery: it holds the int8 product to numpy's on the worst values, then times both
@@ -58,11 +58,11 @@ class Plan:
         best = max(rates, key=lambda name: rates[name])
         return cls(best, levels if best == "int8" else 0, "the faster of both in a trial", tuple(rates.items()))
 
-    def build(self, vectors: FloatArray, each: Each = map) -> Screen:
+    def build(self, vectors: FloatArray | Rows, each: Each = map) -> Screen:
         """The screen over ``vectors`` float32[N,D]. Raises ``ValueError`` for vectors that are not of unit norm."""
         if self.screen == "int8":
             return Int8Screen(vectors, onnxruntime_product(), self.levels, each)
-        return FloatScreen(vectors)
+        return FloatScreen(vectors[:])
 
 
 def _rate(screen: Screen, vectors: FloatArray) -> float:

@@ -49,6 +49,27 @@ Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 Pairs = tuple[LongArray, LongArray]
 
 
+class Rows(Protocol):
+    """A matrix float32[N,D] that is not in memory as a whole: parts of it are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32."""
+
+    @property
+    def ndim(self) -> int:
+        """2."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> FloatArray:
+        """The rows of a slice, or of an array int64[K] of row numbers."""
+
+
 class Screen(Protocol):
     """Names every pair that may be at or above a score."""
 

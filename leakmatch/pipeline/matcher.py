@@ -41,10 +41,9 @@ class Matcher:
         templates = gallery.templates()
         self.model_id = gallery.model_id
         self.searches = searches
-        self.templates = len(templates.vectors)
-        self._index = TemplateIndex(templates.vectors, templates.enrolment_id)
-        self._subject_of = gallery.subject_of()
-        self._digests = gallery.digests()
+        self.templates = len(templates)
+        self._index = TemplateIndex(templates, templates.enrolment_id)
+        self._gallery = gallery
         self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
         self._crops = HashIndex.of_faces(gallery.hashes(FACE))
         self._calibration = calibration
@@ -74,8 +73,8 @@ class Matcher:
 
     def _same_file(self, sha256: bytes | None) -> list[PictureMatch]:
         return [
-            PictureMatch(None, self._subject_of[enrolment], enrolment, Evidence.SAME_FILE, None, 0.0)
-            for enrolment in self._digests.get(sha256 or b"", ())
+            PictureMatch(None, self._gallery.subject_of(enrolment), enrolment, Evidence.SAME_FILE, None, 0.0)
+            for enrolment in self._gallery.enrolled_as(sha256 or b"")
         ]
 
     def _faces(self, analyses: Sequence[ImageAnalysis]) -> list[list[Verdict]]:
@@ -99,7 +98,7 @@ class Matcher:
             probe, enrolment = int(pairs.probe_index[k]), int(pairs.enrolment_id[k])
             score = round(float(pairs.score[k]), DECIMALS)
             chance = None if chances is None else float(chances[k])
-            verdict = Verdict(block.face[probe], self._subject_of[enrolment], enrolment, score, chance)
+            verdict = Verdict(block.face[probe], self._gallery.subject_of(enrolment), enrolment, score, chance)
             found[block.picture[probe]].append(verdict)
         return found
 
@@ -120,12 +119,12 @@ class Matcher:
         for i, (sha256, _) in enumerate(pictures):
             matches = self._same_file(sha256)
             for hit in whole[i]:
-                subject = self._subject_of[hit.enrolment_id]
+                subject = self._gallery.subject_of(hit.enrolment_id)
                 matches.append(
                     PictureMatch(None, subject, hit.enrolment_id, Evidence.SAME_PICTURE, hit.distance, hit.chance)
                 )
             for hit in crops[i]:
-                subject = self._subject_of[hit.enrolment_id]
+                subject = self._gallery.subject_of(hit.enrolment_id)
                 matches.append(
                     PictureMatch(hit.row, subject, hit.enrolment_id, Evidence.SAME_PICTURE, hit.distance, hit.chance)
                 )

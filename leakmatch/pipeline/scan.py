@@ -66,7 +66,7 @@ def scan(
     runtime = make_ready(pack, settings.engine)
     with (
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
-        Gallery.open(gallery) as opened,
+        Gallery.open(gallery, steady=True) as opened,
         _case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,
     ):
         if ledger.finished is not None:

@@ -39,7 +39,7 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
     runtime = make_ready(pack, settings.engine)
     with (
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
-        Gallery.open(gallery) as opened,
+        Gallery.open(gallery, steady=True) as opened,
     ):
         opened.require_model(pack.model_id)
         opened.require_enrolled()
@@ -53,15 +53,15 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
             if file.outcome is None
         )
         executor.run(tasks, sink)
+        seen = [sink.seen[key] for key in sorted(sink.seen)]
+        flat = [(path, entry, analysis) for path, entry, analyses in seen for analysis in analyses]
+        verdicts = matcher.match([(entry.sha256, analysis) for _, entry, analysis in flat])
     result = SearchResult(photos=len(sink.seen))
     result.problems = [
         {"path": file.locator.path, "outcome": str(file.outcome), "detail": file.detail}
         for file in inventory.files
         if file.outcome is not None
     ]
-    seen = [sink.seen[key] for key in sorted(sink.seen)]
-    flat = [(path, entry, analysis) for path, entry, analyses in seen for analysis in analyses]
-    verdicts = matcher.match([(entry.sha256, analysis) for _, entry, analysis in flat])
     totals = Totals(matcher.searches, len(flat), matcher.templates, matcher.templates)
     judge = Judge(totals, settings.expected_false, settings.expected_false, settings.threshold)
     for (path, _, analysis), found in zip(flat, verdicts, strict=True):

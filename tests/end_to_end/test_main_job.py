@@ -138,7 +138,7 @@ def test_the_python_interface_reads_like_the_command_line(
     report = leakmatch.enroll(gallery, demo / "people")
     assert (report.enrolled, report.refused) == (2, [])
     with leakmatch.Gallery.open(gallery) as opened:
-        assert opened.templates().vectors.shape == (2, 128)
+        assert opened.templates().shape == (2, 128)
     with leakmatch.scan(sample_photos / "obama2.jpg", gallery, tmp_path / "api.case", expected_false=0.5) as case:
         table = leakmatch.table(case, "candidates")
         assert [row["subject_id"] for row in table] == ["barack-obama"]

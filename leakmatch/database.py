@@ -31,6 +31,8 @@ _MODULUS = 1 << 256
 _WAIT_SECONDS: Final = 10
 _WAITS: Final = 60
 
+_LARGE_CACHE_KIB: Final = 256 * 1024
+
 
 class Database:
     """A store in one file. Open it with :meth:`create` or :meth:`open`; close it, or use it as a context manager.
@@ -176,6 +178,18 @@ class Database:
                     raise
             else:
                 return
+
+    @contextmanager
+    def large_cache(self) -> Iterator[None]:
+        """Keep more pages in memory for a while: rows that come in random order fall on pages all over the file."""
+        with storage(self.path):
+            before = self._scalar("PRAGMA cache_size")
+            self._connection.execute(f"PRAGMA cache_size = {-_LARGE_CACHE_KIB}")
+        try:
+            yield
+        finally:
+            with storage(self.path):
+                self._connection.execute(f"PRAGMA cache_size = {before}")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Final
 
 from leakmatch.case.columns import Columns, Kind, Record
 from leakmatch.case.frames import flattened, write_parquet
 from leakmatch.errors import UsageError, os_error
+from leakmatch.files import replacing
 from leakmatch.locator import printable
 
 # A spreadsheet takes a cell that begins so for a formula, and runs it (owasp.org/www-community/attacks/CSV_Injection).
@@ -41,42 +39,6 @@ def write(rows: Iterable[Record], columns: Columns, format: str, target: Path | 
         raise
     except OSError as error:
         raise os_error(error, "standard output") from error
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary stream that takes the place of ``path`` once it is complete; on any error nothing has changed.
-
-    A device or pipe is written to as it is. Raises :class:`UsageError` where ``path`` is a case or gallery.
-    """
-    try:
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            with target.open("wb") as stream:
-                yield stream
-            return
-        _spare_stores(target)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".leakmatch-", suffix=".part")
-        part = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise os_error(error, path) from error
-
-
-def _spare_stores(target: Path) -> None:
-    """Refuse to write over a case or gallery: a swapped argument would destroy the only copy."""
-    if target.is_file():
-        with target.open("rb") as file:
-            if file.read(15) == b"SQLite format 3":
-                raise UsageError(f"{target}: a case, gallery or other database; it is not overwritten. Name another.")
 
 
 def _write_jsonl(rows: Iterable[Record], columns: Columns, stream: IO[bytes]) -> None:

@@ -37,12 +37,12 @@ def demo(
     scans the archive and writes the report. Run it again to see that nothing is done twice.
     """
     from leakmatch.assets import fetch_all, load_assets, place
-    from leakmatch.case.export import replacing
     from leakmatch.case.report import report as compose
     from leakmatch.case.store import Case
     from leakmatch.cli.demo_archive import EXPECTED, build_archive, build_people
     from leakmatch.cli.progress import shown
     from leakmatch.faces.install import install
+    from leakmatch.files import replacing
     from leakmatch.pipeline.enrol import enroll
     from leakmatch.pipeline.scan import scan
     from leakmatch.settings import home

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,16 @@ def shown(what: str, counted: str, found: str, *, quiet: bool) -> Iterator[Progr
     if quiet or not sys.stderr.isatty():
         yield no_progress
         return
+    with _bar() as bar:
+        task = bar.add_task(what, total=None, counts="starting")
+        yield _callback(bar, task, counted, found)
+
+
+def _bar() -> Bar:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    bar = Progress(
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -33,9 +39,6 @@ def shown(what: str, counted: str, found: str, *, quiet: bool) -> Iterator[Progr
         console=Console(stderr=True),
         transient=True,
     )
-    with bar:
-        task = bar.add_task(what, total=None, counts="starting")
-        yield _callback(bar, task, counted, found)
 
 
 def _callback(bar: Bar, task: int, counted: str, found: str) -> Progress:
@@ -48,3 +51,20 @@ def _callback(bar: Bar, task: int, counted: str, found: str) -> Progress:
         bar.update(TaskID(task), completed=read, total=max(total, 1), counts=counts)
 
     return update
+
+
+@contextmanager
+def counted(what: str, unit: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A callback ``(done, total)`` for work that is a number of things."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with _bar() as bar:
+        task = bar.add_task(what, total=None, counts="starting")
+
+        def update(done: int, total: int) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = done / elapsed if elapsed > 1 else 0.0
+            bar.update(task, completed=done, total=max(total, 1), counts=f"{done:,} {unit} ({rate:,.0f}/s)")
+
+        yield update

@@ -36,9 +36,9 @@ def report(
 
     Example: leakmatch report 2026-17.case -o 2026-17.html
     """
-    from leakmatch.case.export import replacing
     from leakmatch.case.report import report as compose
     from leakmatch.case.store import Case
+    from leakmatch.files import replacing
 
     with Case.open(case) as opened:
         page = compose(opened, expected_false)

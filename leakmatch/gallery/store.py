@@ -8,8 +8,9 @@ again repeats nothing.
 from __future__ import annotations
 
 import itertools
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from leakmatch.arrays import ByteArray, FloatArray, LongArray
-from leakmatch.database import Database, Store
+from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
 from leakmatch.gallery.templates import PART, StoredTemplates
 from leakmatch.records import HashBatch
@@ -249,8 +250,7 @@ class Gallery(Store):
             subjects = {photo.subject_id for photo in refused} | {e.photo.subject_id for e in enrolments}
             for subject_id in sorted(subjects):
                 self._put_subject(subject_id, names.get(subject_id, ""))
-            photo = int(database.one("SELECT coalesce(max(photo), 0) FROM photos"))
-            photo = max(photo, int(database.get("last_photo") or 0))
+            photo = self._last_photo()
             for offered in refused:
                 if not self._listed(offered):
                     photo += 1
@@ -270,6 +270,74 @@ class Gallery(Store):
                         [(photo, scope, b.algorithm, b.bits[0].tobytes(), float(b.quality[0])) for b in batches],
                     )
             database.put("last_photo", photo)  # so that an enrolment id is never given twice
+
+    def was_imported(self, sha256: str) -> bool:
+        """Whether the template file with this SHA-256 (hexadecimal) was imported before."""
+        return sha256 in (self._database.get("imported") or [])
+
+    def add_templates(self, parts: Iterable[tuple[list[Photo], FloatArray, dict[str, str]]], file_sha256: str) -> int:
+        """Commit templates that were made elsewhere, all or nothing; returns how many were new.
+
+        Each part: the photos they were made from, ``vectors`` float32[N,D] of unit norm, and names by subject id. They
+        have no hashes. A photo that its subject has already is left out. ``file_sha256`` is remembered.
+        """
+        database, added = self._database, 0
+        with database.transaction(), database.large_cache():
+            photo = self._last_photo()
+            for photos, vectors, names in parts:
+                self._put_subjects({p.subject_id for p in photos}, names)
+                keep = self._new_photos(photos)
+                numbers = range(photo + 1, photo + 1 + len(keep))
+                database.insert("photos", [_photo_row(n, photos[i]) for n, i in zip(numbers, keep, strict=True)])
+                blobs = vectors.astype("<f4", copy=False)
+                database.insert("templates", [(n, blobs[i].tobytes()) for n, i in zip(numbers, keep, strict=True)])
+                photo += len(keep)
+                added += len(keep)
+            database.put("last_photo", photo)
+            database.put("imported", [*(database.get("imported") or []), file_sha256])
+        return added
+
+    def _new_photos(self, photos: list[Photo]) -> list[int]:
+        """The positions of the photos that their subject does not have; earlier refusals of them are taken out."""
+        seen: set[tuple[str, bytes]] = set()
+        keep = []
+        for i, offered in enumerate(photos):
+            if offered.sha256 is not None:
+                key = (offered.subject_id, offered.sha256)
+                known = self.known(*key)
+                if key in seen or (known is not None and not known.refusal):
+                    continue
+                if known is not None:
+                    self._database.delete("photos", "subject_id = ? AND sha256 = ?", key)
+                seen.add(key)
+            keep.append(i)
+        return keep
+
+    def _put_subjects(self, subjects: set[str], names: dict[str, str]) -> None:
+        query = "SELECT subject_id, name FROM subjects WHERE subject_id IN (SELECT value FROM json_each(?))"
+        known: dict[str, str] = dict(self._database.select(query, (json.dumps(sorted(subjects)),)))
+        self._database.insert("subjects", [(s, names.get(s, "")) for s in sorted(subjects - known.keys())])
+        for subject_id, name in known.items():
+            if names.get(subject_id, name) != name:
+                self._put_subject(subject_id, names[subject_id])
+
+    def template_rows(self, columns: str) -> Iterator[Row]:
+        """``columns`` (SQL; ``p`` a photo, ``s`` its subject) of every template, by enrolment id."""
+        return self._database.select(
+            f"""SELECT {columns} FROM templates t JOIN photos p USING (photo) JOIN subjects s USING (subject_id)
+                ORDER BY t.photo"""
+        )
+
+    def text_widths(self) -> dict[str, int]:
+        """The most characters of a subject id, a name and a path, each at least 1."""
+        query = """SELECT max(length(p.subject_id)), max(length(s.name)), max(length(p.path))
+                   FROM photos p JOIN subjects s USING (subject_id)"""
+        found = next(self._database.select(query))
+        return {name: max(width or 0, 1) for name, width in zip(("subject_id", "name", "path"), found, strict=True)}
+
+    def _last_photo(self) -> int:
+        last = int(self._database.one("SELECT coalesce(max(photo), 0) FROM photos"))
+        return max(last, int(self._database.get("last_photo") or 0))
 
     def _put_subject(self, subject_id: str, name: str) -> None:
         known = self._database.one("SELECT name FROM subjects WHERE subject_id = ?", (subject_id,))

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from leakmatch.case import frames
 from leakmatch.case.columns import COLUMNS, Kind
-from leakmatch.case.export import FORMATS, replacing, write
+from leakmatch.case.export import FORMATS, write
 from leakmatch.case.tables import rows, table
 from leakmatch.errors import StorageError, UsageError
+from leakmatch.files import replacing
 from leakmatch.locator import printable
 
 

@@ -6,9 +6,14 @@ product, and no search of vectors in memory faster than they can be read.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -19,11 +24,33 @@ _READ_BYTES: Final = 256 << 20  # past every cache
 _SECONDS: Final = 0.4
 
 
+#: Keeps the BLAS below numpy to one thread a call; read when numpy is first imported.
+ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of ``threads`` threads together: float32 multiply-adds a second, and bytes read from memory a second."""
+
+    threads: int
+    sgemm: float
+    read: float
+
+
+def limits(threads: int = 1, seconds: float = _SECONDS) -> Limits:
+    """The limits of this machine, measured in a process of its own: only so is the BLAS sure to keep to one thread."""
+    command = [sys.executable, "-m", "leakmatch.bench.limits", str(threads), str(seconds)]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True)
+    return Limits(**json.loads(done.stdout))
+
+
 def sgemm_rate(threads: int = 1, seconds: float = _SECONDS) -> float:
     """Multiply-adds a second of numpy's float32 matrix product, ``threads`` of them side by side.
 
     The best of a few sizes over ``seconds`` each: a limit is what the machine can do when nothing disturbs it. The
-    BLAS below numpy is expected to keep to one thread a call (``OPENBLAS_NUM_THREADS=1``), as it does in workers.
+    process must have :data:`ONE_THREAD` in its environment.
     """
     return max(_gemm_rate(side, threads, seconds) for side in _SIDES)
 
@@ -64,3 +91,9 @@ def _best_rate(work: Callable[[int], None], threads: int, seconds: float) -> flo
         return 1 / fastest(0)
     with ThreadPoolExecutor(threads) as pool:
         return sum(1 / taken for taken in pool.map(fastest, range(threads)))
+
+
+if __name__ == "__main__":
+    _threads, _each = int(sys.argv[1]), float(sys.argv[2])
+    found = Limits(_threads, sgemm_rate(_threads, _each), read_rate(_threads, _each))
+    sys.stdout.write(json.dumps(asdict(found)) + "\n")

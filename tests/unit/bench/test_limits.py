@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from leakmatch.bench.limits import read_rate, sgemm_rate
+import pytest
+
+from leakmatch.bench.limits import limits
 from leakmatch.bench.machine import machine
 
 
@@ -16,8 +18,10 @@ def test_the_machine_record_is_json_and_names_what_matters() -> None:
     assert {"numpy", "onnxruntime", "faiss-cpu"} <= found["versions"].keys()
 
 
-def test_limits_are_rates_that_some_machine_can_have() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_limits_are_rates_that_some_machine_can_have(threads: int) -> None:
     # Between a slow emulator and a hundred times the fastest core known: a unit mistaken by 1,000 is noticed.
-    assert 1e7 < sgemm_rate(seconds=0.02) < 1e14
-    assert 1e7 < read_rate(seconds=0.02) < 1e14
-    assert 1e7 < sgemm_rate(threads=2, seconds=0.02) < 1e14
+    found = limits(threads, seconds=0.02)
+    assert found.threads == threads
+    assert 1e7 < found.sgemm < 1e14
+    assert 1e7 < found.read < 1e14

@@ -15,6 +15,7 @@ import typer
 
 from leakmatch import errors
 from leakmatch.cli import (
+    bench_cmd,
     demo_cmd,
     enroll_cmd,
     evaluate_cmd,
@@ -49,6 +50,7 @@ app.command("export", short_help="Write a table of a case as JSONL, CSV or Parqu
 app.command("report", short_help="Write a case as one HTML file.")(report_cmd.report)
 app.command("verify", short_help="Check that a case is sound and its ledger adds up.")(verify_cmd.verify)
 app.add_typer(evaluate_cmd.app, name="evaluate")
+app.add_typer(bench_cmd.app, name="bench", short_help="How fast is this machine?")
 app.command("demo", short_help="The main job on a small sample, from nothing to a report.")(demo_cmd.demo)
 
 

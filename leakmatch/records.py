@@ -128,9 +128,9 @@ class Entry:
 class DecodedImage:
     """A picture after EXIF orientation.
 
-    ``bgr`` uint8[H,W,3]. ``source_size`` (w, h) of the full picture, ``scale`` = bgr width / source width.
-    ``frame`` is its number in an animation (0 for the first or only one). ``complete`` is false where the data
-    ended early; missing pixels are a flat colour.
+    ``bgr`` uint8[H,W,3]. ``source_size`` (w, h) of the full picture, ``scale`` = pixels of ``bgr`` for one of it: 1, or
+    1/2, 1/4, 1/8 of a large JPEG. ``frame`` is its number in an animation (0 for the first or only one). ``complete``
+    is false where the data ended early; missing pixels are a flat colour.
     """
 
     bgr: ByteArray

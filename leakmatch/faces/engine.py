@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from leakmatch.arrays import ByteArray
+from typing import Final
+
+import numpy as np
+
+from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.detect import detect, open_detector
 from leakmatch.faces.embed import Embedder
-from leakmatch.faces.geometry import similarities
+from leakmatch.faces.geometry import CROP_SIZE, similarities
 from leakmatch.faces.packs import Pack
+from leakmatch.faces.picture import Picture
 from leakmatch.faces.prepared import open_prepared
 from leakmatch.faces.quality import face_quality
 from leakmatch.faces.session import ONNXRUNTIME
 from leakmatch.records import FaceBatch, TemplateBatch
+
+#: How much larger than its crop a face must be in the view that the crop is made from (docs/detection.md).
+_CROP_DETAIL: Final = 1.2
 
 
 class FaceEngine:
@@ -27,18 +35,37 @@ class FaceEngine:
         self._detector = open_detector(pack, engine)
         self._embedder = Embedder(pack.embedder, open_prepared(pack, pack.embedder.file, engine), pack.model_id)
 
-    def analyse(self, bgr: ByteArray, *, mirrored: bool = False) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
-        """Faces, templates and aligned crops uint8[F,112,112,3] BGR of ``bgr`` uint8[H,W,3], row by row the same.
+    def analyse(
+        self, picture: ByteArray | Picture, *, mirrored: bool = False, everywhere: bool = False
+    ) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
+        """Faces, templates and aligned crops uint8[F,112,112,3] BGR of ``picture``, row by row the same.
 
-        Best detector score first; coordinates in pixels of ``bgr``. F = 0 where there is no face. A face whose
-        landmarks cannot be aligned has a black crop, and its template is not valid. ``mirrored``: templates for a
-        gallery, see :meth:`Embedder.embed`.
+        ``picture`` is uint8[H,W,3] BGR, or a :class:`Picture`, which is decoded no larger than its faces need; then
+        this raises what decoding raises. Best detector score first; coordinates in pixels of the full size. F = 0 where
+        there is no face. A face whose landmarks cannot be aligned has a black crop, and its template is not valid.
+        ``mirrored``: templates for a gallery, see :meth:`Embedder.embed`. ``everywhere``: see
+        :func:`~leakmatch.faces.detect.detect`.
         """
-        faces = detect(self._detector, bgr)
-        matrices = similarities(faces.landmarks)
-        crops = aligned_crops(bgr, matrices)
+        if not isinstance(picture, Picture):
+            picture = Picture.whole(picture)
+        faces = detect(self._detector, picture, everywhere=everywhere)
+        crops = _crops(picture, faces.landmarks)
         vectors, valid = self._embedder.embed(crops, mirrored=mirrored)
         aligned = crops.any(axis=(1, 2, 3))
         vectors[~aligned] = 0
         templates = TemplateBatch(vectors, face_quality(faces.landmarks, crops), valid & aligned, self.model_id)
         return faces, templates, crops
+
+
+def _crops(picture: Picture, landmarks: FloatArray) -> ByteArray:
+    """The aligned crop of each face, from the smallest view in which the face is large enough."""
+    # The size of the crop relative to the face in the full picture: the scale at which both are of one size.
+    matrices = similarities(landmarks)
+    wanted = np.nan_to_num(np.hypot(matrices[:, 0, 0], matrices[:, 1, 0]), nan=0.0)
+    crops = np.zeros((len(landmarks), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    for crop, points, scale in zip(crops, landmarks, wanted, strict=True):
+        view = picture.at_least(float(scale) * _CROP_DETAIL)
+        # Whole numbers are the centres of pixels.
+        there = (points[None] + np.float32(0.5)) * np.float32(view.scale) - np.float32(0.5)
+        crop[:] = aligned_crops(view.pixels, similarities(there))[0]
+    return crops

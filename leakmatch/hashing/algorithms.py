@@ -6,7 +6,7 @@ from typing import Final
 
 #: The decode that the pictures went through; the same string as :data:`leakmatch.imaging.decode.CANONICAL`, written
 #: out because stages do not import each other. Hashes of two decodes are never compared.
-DECODE: Final = "pillow-rgb8/1"
+DECODE: Final = "pillow-rgb8/2"
 
 #: Algorithm ids, as they are stored. ``mirror`` is the hash of the horizontally mirrored picture: comparing a picture
 #: with it finds mirrored copies.

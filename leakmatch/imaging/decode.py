@@ -8,8 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+import numpy as np
 from PIL import ExifTags, Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
+from leakmatch.arrays import ByteArray
 from leakmatch.errors import ItemError
 from leakmatch.imaging import frames, heif
 from leakmatch.imaging.colour import to_bgr
@@ -20,7 +23,14 @@ from leakmatch.records import Budget, DecodedImage, Outcome
 
 #: Names the canonical decode: this module, orientation and :mod:`leakmatch.imaging.colour`. It is part of every hash
 #: algorithm id; a change that moves pixels of any format takes a new number.
-CANONICAL: Final = "pillow-rgb8/1"
+CANONICAL: Final = "pillow-rgb8/2"
+
+#: The least size (square root of the area, in pixels) to which the canonical decode reduces a JPEG. Part of
+#: :data:`CANONICAL`. It is the size of the largest look at a whole picture (the second rung of docs/detection.md).
+REDUCED_SIZE: Final = 864
+
+# What libjpeg can leave out of a JPEG while it decodes it, by a smaller inverse transform of each block of 8x8.
+_REDUCTIONS: Final = (8, 4, 2, 1)
 
 # EXIF 2.32, tag 274: how the stored picture must be turned to stand upright.
 _UPRIGHT: Final = {
@@ -32,6 +42,7 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE: Final = {_UPRIGHT[number] for number in (5, 6, 7, 8)}
 
 
 def decode(payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
@@ -49,6 +60,10 @@ def decode(payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
 
     ``detail`` of the first picture says if not every frame is looked at. Time is not limited here: a worker that
     takes longer than ``budget.seconds`` is replaced.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8, the smallest that is no smaller than :data:`REDUCED_SIZE`, where that is
+    below its full size: the size is in its header, and so the same file gives the same pixels on both sides.
+    :func:`decode_larger` has the rest. A damaged one is decoded in full.
     """
     name = _decodable(payload)
     try:
@@ -63,6 +78,28 @@ def decode(payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
     yield _salvaged(payload, name, budget, code, message)
 
 
+def decode_larger(payload: bytes, budget: Budget, scale: float, *, colour: bool = True) -> tuple[ByteArray, float]:
+    """The JPEG ``payload``, which :func:`decode` gave reduced and complete, at ``scale`` (0 to 1) or a larger one.
+
+    Its pixels, upright, and the scale: uint8[H,W,3] BGR, or without ``colour``, where the file holds it apart, the
+    brightness uint8[H,W]. Raises :class:`ItemError`, as where there is not the memory for it.
+    """
+    image = _open(payload, _decodable(payload), budget)
+    with pillow(budget):
+        _check_size(image, budget)
+        reduction = next((r for r in _REDUCTIONS if 1 / r >= scale), 1)
+        reached = _draft(image, reduction, None if colour else "L")
+        image.load()
+        upright = _upright(image)
+        return (np.array(upright) if upright.mode == "L" and not colour else to_bgr(upright)), reached
+
+
+def _reduction(image: Image.Image) -> int:
+    """By how much the canonical decode reduces a picture of which the header was read."""
+    width, height = image.size
+    return next((r for r in _REDUCTIONS if width * height >= (r * REDUCED_SIZE) ** 2), 1)
+
+
 def _decodable(payload: bytes) -> str:
     name = image_format(payload[:HEAD_BYTES])
     if name is None:
@@ -75,7 +112,7 @@ def _decodable(payload: bytes) -> str:
 def _first(payload: bytes, name: str, budget: Budget) -> tuple[ImageFile.ImageFile, DecodedImage]:
     """The opened file and its first picture. On failure nothing holds the memory of the attempt any longer."""
     image = _open(payload, name, budget)
-    return image, _picture(image, 0, budget)
+    return image, _picture(image, 0, budget, _reduction(image))
 
 
 def _open(payload: bytes, name: str, budget: Budget, *, salvage: bool = False) -> ImageFile.ImageFile:
@@ -86,14 +123,25 @@ def _open(payload: bytes, name: str, budget: Budget, *, salvage: bool = False) -
         return Image.open(io.BytesIO(payload), formats=[name])
 
 
-def _picture(image: ImageFile.ImageFile, number: int, budget: Budget) -> DecodedImage:
-    """Frame ``number`` of ``image``, upright. Raises :class:`ItemError`."""
+def _picture(image: ImageFile.ImageFile, number: int, budget: Budget, reduction: int = 1) -> DecodedImage:
+    """Frame ``number`` of ``image``, upright, reduced if its format can do it. Raises :class:`ItemError`."""
     with pillow(budget):
         if number:
             image.seek(number)
         _check_size(image, budget)
+        full = image.size
+        scale = _draft(image, reduction) if reduction > 1 else 1.0
         image.load()
-        return _canonical(image, number)
+        return _canonical(image, number, full, scale)
+
+
+def _draft(image: ImageFile.ImageFile, reduction: int, mode: str | None = None) -> float:
+    """Have a JPEG decoded smaller, and as ``mode`` where it can be. Returns the scale; 1 for another format."""
+    if not isinstance(image, JpegImageFile):
+        return 1.0
+    width, height = image.size
+    drawn = image.draft(mode, (max(1, width // reduction), max(1, height // reduction)))
+    return 1.0 if drawn is None else drawn[1][2] / width
 
 
 def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str) -> DecodedImage:
@@ -102,7 +150,7 @@ def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str
         with pillow(budget, salvage=True):
             load = partial(_load_what_is_there, name=name, budget=budget)
             image = load_truncated(payload, load) if name == "WEBP" else load(payload)
-            picture = _canonical(image, 0)
+            picture = _canonical(image, 0, image.size)
     except ItemError as error:
         if error.outcome != Outcome.UNREADABLE:
             raise
@@ -179,10 +227,15 @@ def _check_size(image: Image.Image, budget: Budget) -> None:
         raise ItemError(Outcome.OVER_BUDGET, "over-budget", message)
 
 
-def _canonical(image: Image.Image, number: int) -> DecodedImage:
+def _canonical(image: Image.Image, number: int, full: tuple[int, int], scale: float = 1.0) -> DecodedImage:
+    """The loaded ``image``, upright. ``full`` is the size (w, h) of the picture of which it is a view at ``scale``."""
+    turned = _UPRIGHT.get(_orientation(image)) in _ON_ITS_SIDE
+    return DecodedImage(to_bgr(_upright(image)), full[::-1] if turned else full, scale, frame=number)
+
+
+def _upright(image: Image.Image) -> Image.Image:
     turn = _UPRIGHT.get(_orientation(image))
-    upright = image if turn is None else image.transpose(turn)
-    return DecodedImage(to_bgr(upright), upright.size, frame=number)
+    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:

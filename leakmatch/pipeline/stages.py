@@ -15,8 +15,9 @@ import numpy as np
 from leakmatch.arrays import ByteArray
 from leakmatch.errors import ItemError
 from leakmatch.faces.engine import FaceEngine
+from leakmatch.faces.picture import Picture, View
 from leakmatch.hashing.perceptual import picture_hashes
-from leakmatch.imaging.decode import decode
+from leakmatch.imaging.decode import decode, decode_larger
 from leakmatch.records import Budget, DecodedImage, FaceBatch, ImageAnalysis, Outcome
 
 CROP_QUALITY: Final = 90  # JPEG quality of the face crops kept as evidence
@@ -41,7 +42,7 @@ class Looker:
         analyses: list[ImageAnalysis] = []
         try:
             for image in decode(payload, self._budget):
-                analyses.append(self._picture(image))
+                analyses.append(self._picture(image, payload))
         except ItemError as error:
             incident = ("imaging", error.code, str(error))
             if not analyses:
@@ -55,8 +56,12 @@ class Looker:
             analyses[0] = replace(analyses[0], outcome=Outcome.PARTIAL, detail=f"a later frame: {broken.detail}")
         return analyses
 
-    def _picture(self, image: DecodedImage) -> ImageAnalysis:
-        faces, templates, crops = self._engine.analyse(image.bgr, mirrored=self._mirrored)
+    def _picture(self, image: DecodedImage, payload: bytes) -> ImageAnalysis:
+        def larger(scale: float, colour: bool) -> View:
+            return View(*decode_larger(payload, self._budget, scale, colour=colour))
+
+        picture = Picture(View(image.bgr, image.scale), image.source_size, larger)
+        faces, templates, crops = self._engine.analyse(picture, mirrored=self._mirrored)
         outcome = Outcome.DONE if len(faces) else Outcome.NO_FACE
         if not image.complete:
             outcome = Outcome.PARTIAL
@@ -68,7 +73,7 @@ class Looker:
             width=width,
             height=height,
             picture_hashes=picture_hashes([image.bgr], self._mirrored),
-            faces=_in_source_pixels(faces, image.scale),
+            faces=faces,
             templates=templates,
             face_hashes=picture_hashes(list(crops), self._mirrored),
             crops=tuple(_jpegs(crops)),
@@ -81,13 +86,6 @@ def _incidents(image: DecodedImage) -> Iterator[tuple[str, str, str]]:
         yield "imaging", "truncated", image.detail or "the picture ends early"
     elif image.frame == 0 and image.detail:
         yield "imaging", "frames-sampled", image.detail
-
-
-def _in_source_pixels(faces: FaceBatch, scale: float) -> FaceBatch:
-    if scale == 1.0:
-        return faces
-    boxes, landmarks = (faces.boxes / scale).astype(np.float32), (faces.landmarks / scale).astype(np.float32)
-    return FaceBatch(faces.image_index, boxes, landmarks, faces.scores)
 
 
 def _jpegs(crops: ByteArray) -> Iterator[bytes]:

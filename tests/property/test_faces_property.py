@@ -13,10 +13,11 @@ from nets import net
 
 from leakmatch.errors import IntegrityError
 from leakmatch.faces.align import aligned_crops
-from leakmatch.faces.detect import _spans, scales
+from leakmatch.faces.detect import scales
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.geometry import TEMPLATE, similarities
 from leakmatch.faces.graph import rewritten
+from leakmatch.faces.looks import _spans
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.session import open_session
 from leakmatch.matching.calibration import GRID, Calibration, count_at_or_above, write_calibration

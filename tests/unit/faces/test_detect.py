@@ -13,14 +13,15 @@ from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.faces import detect as module
 from leakmatch.faces.anchors import Candidates, Detector
 from leakmatch.faces.detect import detect, detect_at, nms, overlaps, scales
+from leakmatch.faces.looks import _spans
 
-RUNGS = (2560, 480, 160)
+RUNGS = (2560, 864, 480, 160)
 
 
 @pytest.mark.parametrize(
     ("size", "rungs"),
     [
-        ((3000, 4000), [2560, 480, 160]),
+        ((3000, 4000), [2560, 864, 480, 160]),
         ((480, 640), [554, 160]),
         ((250, 250), [375, 160]),
         ((112, 112), [168]),
@@ -40,7 +41,7 @@ def test_an_empty_picture_has_no_scales() -> None:
 
 @pytest.mark.parametrize("side", [1, 31, 1023, 1024, 1025, 1920, 2560, 8192])
 def test_tiles_cover_a_side_and_overlap(side: int) -> None:
-    spans = module._spans(side)
+    spans = _spans(side)
     assert spans[0][0] == 0
     assert spans[-1][1] == side
     assert all(end - begin <= 1024 for begin, end in spans)
@@ -85,7 +86,7 @@ def candidates(*rows: tuple[list[float], float, float]) -> Candidates:
 
 
 def merge(*found: Candidates, ratios: tuple[float, ...]) -> Candidates:
-    return module._merged(list(found), [np.full(2, ratio, np.float32) for ratio in ratios], 0.3)
+    return module._merged(list(found), list(ratios), 0.3)
 
 
 def test_rungs_that_agree_are_averaged_by_fitness() -> None:
@@ -154,18 +155,21 @@ def test_a_face_that_fills_the_picture(detector: Detector, portrait: ByteArray, 
     assert (box <= side).all()
 
 
-def test_a_face_is_found_wherever_tiles_meet(detector: Detector, portrait: ByteArray) -> None:
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_face_is_found_wherever_tiles_meet(detector: Detector, portrait: ByteArray, everywhere: bool) -> None:
     """A face of some 60 pixels moves over the seam of the tiles of a picture of 1,400 x 1,100 pixels."""
     small = cv2.resize(portrait, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
     reference = one_face(detector, portrait) * 0.6
-    (_, first_end), (second_begin, _) = module._spans(1400)
+    (_, first_end), (second_begin, _) = _spans(1400)
     for seam in (second_begin, first_end):
         for offset in (-200, -140, -100, -60):
             canvas = np.full((1100, 1400, 3), 120, np.uint8)
             x, y = seam + offset, 300
             canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
             expected = (reference + np.tile([x, y], 2)).astype(np.float32)
-            assert overlaps(expected, one_face(detector, canvas)[None])[0] > 0.7
+            faces = detect(detector, canvas, everywhere=everywhere)
+            assert len(faces) == 1
+            assert overlaps(expected, faces.boxes)[0] > 0.7
 
 
 def test_several_faces_come_best_score_first(detector: Detector, portrait: ByteArray) -> None:

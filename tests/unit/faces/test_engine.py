@@ -54,7 +54,7 @@ def test_a_face_that_cannot_be_aligned_is_not_valid(
     one_point = FaceBatch(
         np.zeros(1, np.int32), np.ones((1, 4), np.float32), np.ones((1, 5, 2), np.float32), np.ones(1, np.float32)
     )
-    monkeypatch.setattr("leakmatch.faces.engine.detect", lambda *_: one_point)
+    monkeypatch.setattr("leakmatch.faces.engine.detect", lambda *_, **__: one_point)
     _, templates, crops = engine.analyse(portrait)
     assert not templates.valid[0]
     assert not templates.vectors.any()

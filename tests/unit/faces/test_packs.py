@@ -53,7 +53,7 @@ def test_the_identity_is_all_that_makes_a_template(pack: Pack) -> None:
         ('kind = "yunet"', 'kind = "haar"', r'\[detector\]: kind = .* is not "yunet" or "scrfd"'),
         ("strides = [8, 16, 32]", "strides = 8", r"\[detector\]: strides = 8 is not a list of whole numbers"),
         ("strides = [8, 16, 32]", "strides = []", r"\[detector\]: strides = \[\] is not a list of whole numbers"),
-        ("rungs = [2560, 480, 160]", "rungs = [160, 480]", "rungs = .* is not a list of sizes, largest first"),
+        ("rungs = [2560, 864, 480, 160]", "rungs = [160, 480]", "rungs = .* is not a list of sizes, largest first"),
         ("score_threshold = 0.6", "score_threshold = 6", "score_threshold = 6 is not a number from"),
         ("std = 1.0", "std = 0", "std = 0 is not a number from"),
         ("mean = 0.0", "mean = true", "mean = True is not a number"),

@@ -118,7 +118,7 @@ def test_empty_gallery():
 
 
 def test_hashes_of_another_decode_are_refused():
-    other = {algorithm.replace("rgb8/1", "rgb8/0"): hashes for algorithm, hashes in stored([picture(1)]).items()}
+    other = {algorithm.replace("rgb8/2", "rgb8/0"): hashes for algorithm, hashes in stored([picture(1)]).items()}
     with pytest.raises(IntegrityError, match="another decode"):
         HashIndex.of_pictures(other)
 

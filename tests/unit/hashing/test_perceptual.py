@@ -22,8 +22,8 @@ def waves(height: int = 96, width: int = 128) -> np.ndarray:
 
 
 def test_ids_are_stable():
-    assert (PHASH, DHASH) == ("phash64/pillow-rgb8/1", "dhash64/pillow-rgb8/1")
-    assert (PHASH_MIRROR, DHASH_MIRROR) == ("phash64-mirror/pillow-rgb8/1", "dhash64-mirror/pillow-rgb8/1")
+    assert (PHASH, DHASH) == ("phash64/pillow-rgb8/2", "dhash64/pillow-rgb8/2")
+    assert (PHASH_MIRROR, DHASH_MIRROR) == ("phash64-mirror/pillow-rgb8/2", "dhash64-mirror/pillow-rgb8/2")
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.fft
 from PIL import Image
 
-from leakmatch.arrays import Array, ByteArray, FloatArray, check
+from leakmatch.arrays import Array, BoolArray, ByteArray, FloatArray, check
 from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
 from leakmatch.hashing.resample import rows_first, thumbnails
 from leakmatch.records import HashBatch
@@ -86,20 +86,25 @@ def _phash(pixels: Array) -> tuple[ByteArray, FloatArray]:
         exact = whole[:, :_SIDE, :_SIDE].reshape(len(doubtful), -1)
         above[doubtful] = exact - _median(exact)
     clear = np.abs(above[:, 1:]) > _PHASH_NOISE  # the first is the brightness, and always set
-    return np.packbits(above > 0, axis=1), clear.mean(axis=1, dtype=np.float32)
+    return np.packbits(above > 0, axis=1), _share(clear)
 
 
 def _median(values: Array) -> Array:
     """The median of each row of an even number of values: ``np.median`` for less than its overhead."""
     half = values.shape[1] // 2
-    middle = np.sort(values, axis=1)[:, half - 1 : half + 1]
-    return middle.mean(axis=1, keepdims=True)
+    ordered = np.sort(values, axis=1)
+    return (ordered[:, half - 1 : half] + ordered[:, half : half + 1]) / 2
 
 
 def _dhash(pixels: Array) -> tuple[ByteArray, FloatArray]:
     """Bits uint8[N,8] and quality float32[N] of float64[9,N,8]."""
     rise = (pixels[1:] - pixels[:-1]).transpose(1, 2, 0).reshape(pixels.shape[1], -1)
-    return np.packbits(rise > 0, axis=1), (np.abs(rise) > _DHASH_NOISE).mean(axis=1, dtype=np.float32)
+    return np.packbits(rise > 0, axis=1), _share(np.abs(rise) > _DHASH_NOISE)
+
+
+def _share(true: BoolArray) -> FloatArray:
+    """The share of each row of bool[N,K] that is true: float32[N]."""
+    return np.count_nonzero(true, axis=1).astype(np.float32) / np.float32(true.shape[1])
 
 
 def pillow_thumbnails(images: Sequence[ByteArray], sizes: Sequence[tuple[int, int]], mirrored: bool) -> list[Array]:

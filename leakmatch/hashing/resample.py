@@ -24,7 +24,6 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from leakmatch.arrays import Array, ByteArray, FloatArray, LongArray
 
@@ -53,8 +52,12 @@ def rows_first(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> boo
     Since version 13 it begins with the columns where the height loses more than twice as many pixels as the width, and
     with pictures narrower than what they become; the two orders round differently. Sides past 16,384 are refused, too.
     """
-    wide = all(height - high <= 2 * (width - broad) for broad, high in sizes)
-    return wide and max(width, height) <= _LONGEST_SIDE
+    if max(width, height) > _LONGEST_SIDE:
+        return False
+    for broad, high in sizes:
+        if height - high > 2 * (width - broad):
+            return False
+    return True
 
 
 def lanczos_weights(size: int, side: int) -> LongArray:
@@ -141,7 +144,7 @@ class Rows:
     def __init__(self, width: int, sides: Sequence[int], mirrored: bool) -> None:
         distinct: dict[bytes, int] = {}
         rows: list[LongArray] = []
-        self.places: list[LongArray] = []
+        self.places: list[slice | LongArray] = []
         tables = [lanczos_weights(width, side) for side in sides]
         for table in [*tables, *(table[:, ::-1] for table in tables)] if mirrored else tables:
             place = []
@@ -151,7 +154,7 @@ class Rows:
                     distinct[key] = len(rows)
                     rows.append(row)
                 place.append(distinct[key])
-            self.places.append(np.array(place))
+            self.places.append(_as_slice(place))
         weights = np.array(rows)
         self.count = len(weights)
         bounds = np.linspace(0, width, max(1, round(width / _PIECE)) + 1).astype(int)
@@ -194,8 +197,9 @@ class Rows:
         for window in self._exactly:
             mine = np.flatnonzero(window.place[output] >= 0)
             place = window.place[output[mine]]
-            pixels = sliding_window_view(gray, window.weights.shape[1], axis=1)[row[mine], window.first[place]]
-            sums = np.einsum("ij,ij->i", pixels.astype(np.float64), window.weights[place])
+            at = row[mine] * gray.shape[1] + window.first[place]
+            pixels = np.take(gray, at[:, None] + np.arange(window.weights.shape[1]))
+            sums = np.einsum("ij,ij->i", pixels, window.weights[place])
             made[mine] = np.floor(sums + (self._bias[output[mine]] + 0.5)) - 128
         return made
 
@@ -229,6 +233,16 @@ def _windows(weights: LongArray) -> list[_Window]:
         share = np.stack([weights[row, b : b + n] for row, b in zip(mine, begin, strict=True)]) / _ONE
         windows.append(_Window(place, begin, share))
     return windows
+
+
+def _as_slice(places: list[int]) -> slice | LongArray:
+    """Neighbouring places, forwards or backwards, as a slice: it copies nothing."""
+    steps = set(np.diff(places).tolist())
+    if steps == {1}:
+        return slice(places[0], places[-1] + 1)
+    if steps == {-1}:
+        return slice(places[0], places[-1] - 1 if places[-1] else None, -1)
+    return np.array(places)
 
 
 def _piece(weights: LongArray, start: int, stop: int) -> _Piece:
@@ -274,7 +288,9 @@ def thumbnails(images: Sequence[ByteArray], sizes: Sequence[tuple[int, int]], mi
     made = _first_pass(images, rows)
     sums = made.reshape(-1, height).astype(np.float64) @ columns.weights
     sums += columns.bias
-    pixels = np.clip(np.floor(sums, out=sums), 0, 255, out=sums).reshape(rows.count, len(images), -1)
+    np.floor(sums, out=sums)
+    np.minimum(np.maximum(sums, 0, out=sums), 255, out=sums)
+    pixels = sums.reshape(rows.count, len(images), -1)
     return [
         pixels[place][:, :, columns.places[i % len(sizes)]]  # the mirrored ones follow, in the same order
         for i, place in enumerate(rows.places)
@@ -296,4 +312,5 @@ def _first_pass(images: Sequence[ByteArray], rows: Rows) -> FloatArray:
             luma(part, gray[: len(part)])
             at = i * height + top
             made[:, at : at + len(part)] = rows(gray[: len(part)])
-    return np.clip(made, -128, 127, out=made)
+    np.minimum(np.maximum(made, -128, out=made), 127, out=made)
+    return made

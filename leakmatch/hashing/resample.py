@@ -38,7 +38,8 @@ _DOUBT: Final = 1e-6
 
 _LUMA: Final = np.array([[7471, 38470, 19595, 32768 - 128 * 65536]], np.float32) / 65536  # of B, G, R; and 1/2 - 128
 _LUMA_PIXELS: Final = 1 << 14  # as float32 triples they fit the second-level cache
-_SLAB_PIXELS: Final = 1 << 18  # gray pixels that go through one matrix product
+_SLAB_PIXELS: Final = 1 << 16  # gray pixels that go through one matrix product, for they fit the cache,
+_SLAB_ROWS: Final = 256  # but no fewer rows than make it efficient
 _PIECE: Final = 250  # about so many pixels of a row go through one matrix product
 _UNIT_ROUNDOFF: Final = 2.0**-24
 
@@ -160,7 +161,7 @@ class Rows:
         bounds = np.linspace(0, width, max(1, round(width / _PIECE)) + 1).astype(int)
         self._pieces = [_piece(weights, int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
         taps = np.count_nonzero(weights, axis=1)
-        self._exactly = _windows(weights)
+        self._weights = (weights / _ONE).astype(np.float32)
         # Gray is less 128, and the weights of an output are off from 1 in all by what their rounding left.
         self._bias = weights.sum(axis=1) * 128 / _ONE
         self._shift = (self._bias - 128).astype(np.float32)[:, None]
@@ -175,8 +176,9 @@ class Rows:
         sums += self._shift
         made = np.rint(sums)
         sums -= made
-        output, row = np.nonzero(np.abs(sums, out=sums) > self._sure)
-        if len(row):
+        doubtful = np.flatnonzero(np.abs(sums, out=sums) > self._sure)
+        if len(doubtful):
+            output, row = np.divmod(doubtful, len(gray))
             made[output, row] = self._exact(gray, output, row)
         return made
 
@@ -194,45 +196,13 @@ class Rows:
 
     def _exact(self, gray: FloatArray, output: LongArray, row: LongArray) -> Array:
         made = np.empty(len(row))
-        for window in self._exactly:
-            mine = np.flatnonzero(window.place[output] >= 0)
-            place = window.place[output[mine]]
-            at = row[mine] * gray.shape[1] + window.first[place]
-            pixels = np.take(gray, at[:, None] + np.arange(window.weights.shape[1]))
-            sums = np.einsum("ij,ij->i", pixels, window.weights[place])
-            made[mine] = np.floor(sums + (self._bias[output[mine]] + 0.5)) - 128
+        step = max(1, _SLAB_PIXELS // gray.shape[1])
+        for begin in range(0, len(row), step):
+            some = slice(begin, begin + step)
+            weights = self._weights[output[some]].astype(np.float64)
+            sums = np.einsum("ij,ij->i", gray[row[some]].astype(np.float64), weights)
+            made[some] = np.floor(sums + (self._bias[output[some]] + 0.5)) - 128
         return made
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Outputs that reach about equally far: of each its ``first`` pixel int64[K] and ``weights`` float64[K,n].
-
-    ``place`` int64[count]: where an output of the row stands here, -1 if it does not.
-    """
-
-    place: LongArray
-    first: LongArray
-    weights: Array
-
-
-def _windows(weights: LongArray) -> list[_Window]:
-    """Every row of ``weights`` int64[count,width] in one window; a new one where a row reaches twice as far."""
-    width = weights.shape[1]
-    first = (weights != 0).argmax(axis=1)
-    reach = width - (weights[:, ::-1] != 0).argmax(axis=1) - first
-    windows: list[_Window] = []
-    left = np.ones(len(weights), bool)
-    while left.any():
-        mine = np.flatnonzero(left & (2 * reach > reach[left].max()))
-        left[mine] = False
-        n = int(reach[mine].max())
-        begin = np.minimum(first[mine], width - n)
-        place = np.full(len(weights), -1)
-        place[mine] = np.arange(len(mine))
-        share = np.stack([weights[row, b : b + n] for row, b in zip(mine, begin, strict=True)]) / _ONE
-        windows.append(_Window(place, begin, share))
-    return windows
 
 
 def _as_slice(places: list[int]) -> slice | LongArray:
@@ -301,7 +271,7 @@ def _first_pass(images: Sequence[ByteArray], rows: Rows) -> FloatArray:
     """float32[rows.count,N*H]: every row of every image, less 128, clipped."""
     height, width = images[0].shape[:2]
     made = np.empty((rows.count, len(images) * height), np.float32)
-    lines = max(1, _SLAB_PIXELS // width)
+    lines = max(_SLAB_ROWS, _SLAB_PIXELS // width)
     together = max(1, lines // height)
     gray = np.empty((min(max(lines, height), len(images) * height), width), np.float32)
     for i in range(0, len(images), together):

@@ -93,7 +93,8 @@ def _median(values: Array) -> Array:
     """The median of each row of an even number of values: ``np.median`` for less than its overhead."""
     half = values.shape[1] // 2
     ordered = np.sort(values, axis=1)
-    return (ordered[:, half - 1 : half] + ordered[:, half : half + 1]) / 2
+    middle: Array = (ordered[:, half - 1 : half] + ordered[:, half : half + 1]) / 2
+    return middle
 
 
 def _dhash(pixels: Array) -> tuple[ByteArray, FloatArray]:
@@ -104,7 +105,8 @@ def _dhash(pixels: Array) -> tuple[ByteArray, FloatArray]:
 
 def _share(true: BoolArray) -> FloatArray:
     """The share of each row of bool[N,K] that is true: float32[N]."""
-    return np.count_nonzero(true, axis=1).astype(np.float32) / np.float32(true.shape[1])
+    share: FloatArray = np.count_nonzero(true, axis=1).astype(np.float32) / np.float32(true.shape[1])
+    return share
 
 
 def pillow_thumbnails(images: Sequence[ByteArray], sizes: Sequence[tuple[int, int]], mirrored: bool) -> list[Array]:

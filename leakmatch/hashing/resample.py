@@ -20,6 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 import cv2
@@ -159,7 +160,7 @@ class Rows:
         weights = np.array(rows)
         self.count = len(weights)
         bounds = np.linspace(0, width, max(1, round(width / _PIECE)) + 1).astype(int)
-        self._pieces = [_piece(weights, int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        self._pieces = [_piece(weights, int(a), int(b)) for a, b in pairwise(bounds)]
         taps = np.count_nonzero(weights, axis=1)
         self._weights = (weights / _ONE).astype(np.float32)
         # Gray is less 128, and the weights of an output are off from 1 in all by what their rounding left.
@@ -184,7 +185,8 @@ class Rows:
 
     def _sums(self, gray: FloatArray) -> FloatArray:
         if len(self._pieces) == 1:
-            return np.matmul(self._pieces[0].weights, gray.T)
+            alone: FloatArray = np.matmul(self._pieces[0].weights, gray.T)
+            return alone
         sums = np.zeros((self.count, len(gray)), np.float32)
         for piece in self._pieces:
             part = piece.weights @ gray[:, piece.start : piece.stop].T

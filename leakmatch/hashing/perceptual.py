@@ -110,7 +110,10 @@ def _share(true: BoolArray) -> FloatArray:
 
 
 def pillow_thumbnails(images: Sequence[ByteArray], sizes: Sequence[tuple[int, int]], mirrored: bool) -> list[Array]:
-    """:func:`~leakmatch.hashing.resample.thumbnails` by Pillow itself: the readable reference, and for what that does not do."""
+    """:func:`~leakmatch.hashing.resample.thumbnails` by Pillow itself.
+
+    The readable reference, and for the pictures that the fast way does not take.
+    """
     grays = [Image.fromarray(np.ascontiguousarray(image[:, :, ::-1])).convert("L") for image in images]
     ways = [grays, [gray.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for gray in grays]] if mirrored else [grays]
     small = [[gray.resize(size, Image.Resampling.LANCZOS) for gray in way] for way in ways for size in sizes]

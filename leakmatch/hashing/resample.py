@@ -5,8 +5,8 @@ and stay exact to the last bit:
 
 - Luma: ``(19595 R + 38470 G + 7471 B + 32768) >> 16`` (``L24`` and ``rgb2l`` in Pillow's ``Convert.c``). Every part of
   that sum is an integer below 2**24, which float32 holds exactly.
-- Resize (``Resample.c``), rows first (:func:`rows_first`): weights rounded to 22-bit integers; all rows first, rounded and clipped to 0 to 255, then the
-  columns likewise. A pass is a product with a matrix that has few weights in a row. The rows, where the work is, are
+- Resize (``Resample.c``): weights rounded to 22-bit integers; all rows first (:func:`rows_first`), rounded and clipped
+  to 0 to 255, then the columns likewise. A pass is a product with a matrix that has few weights in a row. The rows, where the work is, are
   multiplied in float32. Its error has a bound, and a sum so near to a rounding border that the error could matter is
   taken again in float64, where sums of 8-bit pixels times 22-bit weights are exact. The columns are float64 at once.
 
@@ -56,10 +56,7 @@ def rows_first(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> boo
     """
     if max(width, height) > _LONGEST_SIDE:
         return False
-    for broad, high in sizes:
-        if height - high > 2 * (width - broad):
-            return False
-    return True
+    return all(height - high <= 2 * (width - broad) for broad, high in sizes)
 
 
 def lanczos_weights(size: int, side: int) -> LongArray:

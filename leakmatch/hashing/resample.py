@@ -6,9 +6,10 @@ and stay exact to the last bit:
 - Luma: ``(19595 R + 38470 G + 7471 B + 32768) >> 16`` (``L24`` and ``rgb2l`` in Pillow's ``Convert.c``). Every part of
   that sum is an integer below 2**24, which float32 holds exactly.
 - Resize (``Resample.c``): weights rounded to 22-bit integers; all rows first (:func:`rows_first`), rounded and clipped
-  to 0 to 255, then the columns likewise. A pass is a product with a matrix that has few weights in a row. The rows, where the work is, are
-  multiplied in float32. Its error has a bound, and a sum so near to a rounding border that the error could matter is
-  taken again in float64, where sums of 8-bit pixels times 22-bit weights are exact. The columns are float64 at once.
+  to 0 to 255, then the columns likewise. A pass is a product with a matrix that has few weights in a row. The rows,
+  where the work is, are multiplied in float32. Its error has a bound, and a sum so near to a rounding border that the
+  error could matter is taken again in float64, where sums of 8-bit pixels times 22-bit weights are exact. The columns
+  are float64 at once.
 
 Weights of each side length are kept for the next picture of that size. The tests hold this equal to Pillow, and so a
 Pillow that resizes in another way would be noticed.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any, Final
 
+import cv2
 import faiss
 import imagehash
 import numpy as np
@@ -15,7 +21,7 @@ from PIL import Image
 from leakmatch.arrays import ByteArray
 from leakmatch.bench.figures import Figure
 from leakmatch.bench.generated import picture
-from leakmatch.bench.limits import limits
+from leakmatch.bench.limits import ONE_THREAD, limits
 from leakmatch.errors import IntegrityError
 from leakmatch.hashing.evidence import WHOLE_PICTURE
 from leakmatch.hashing.join import HASH_BYTES, HammingIndex
@@ -34,12 +40,26 @@ def run(
 ) -> list[Figure]:
     """Pictures of ``sizes`` (pixels a side) hashed a second, and pairs a second of ``probes`` and ``hashes`` joined.
 
-    All on one core, the sides by turns, medians. imagehash and faiss do the same work on the same generated data.
-    Raises :class:`IntegrityError` if they find something else.
+    All on one core, the sides by turns, medians. imagehash and faiss do the same work on the same generated data, and
+    where they find something else the measurement fails. In a process of its own: only so does the BLAS keep to one
+    thread.
     """
+    command = [sys.executable, "-m", "leakmatch.bench.hash", json.dumps([list(sizes), list(probes), hashes, seed])]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    return [Figure(**figure) for figure in json.loads(done.stdout)]
+
+
+def measure(sizes: Sequence[int], probes: Sequence[int], hashes: int, seed: int) -> list[Figure]:
+    """:func:`run` in this process, which must have :data:`~leakmatch.bench.limits.ONE_THREAD` in its environment.
+
+    Raises :class:`IntegrityError` if imagehash or faiss find something else.
+    """
+    cv2.setNumThreads(1)
     random = np.random.default_rng(seed)
     figures = [figure for size in sizes for figure in _pictures(size, random)]
-    return [*figures, *_joins(probes, hashes, random)]
+    return [*figures, *(_joins(probes, hashes, random) if probes else [])]
 
 
 def _pictures(size: int, random: np.random.Generator) -> list[Figure]:
@@ -118,3 +138,7 @@ def _by_turns(*sides: Callable[[], object]) -> list[float]:
             side()
             taken.append(time.perf_counter() - began)
     return [median(taken) for taken in seconds]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps([asdict(figure) for figure in measure(*json.loads(sys.argv[1]))]) + "\n")

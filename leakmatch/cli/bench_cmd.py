@@ -127,14 +127,22 @@ def search(
 
 @app.command("hash")
 def hashes(
+    size: Annotated[
+        list[int] | None, typer.Option(min=1, help="Pixels a side; may be repeated. Default: 112, 250 and 1000.")
+    ] = None,
+    probes: Annotated[
+        list[int] | None, typer.Option(min=1, help="Hashes compared at a time; may be repeated. Default: 64 and 1024.")
+    ] = None,
+    stored: Annotated[int, typer.Option("--hashes", min=1, help="Hashes in the list.")] = 1_000_000,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Perceptual hashes of pictures, and the comparison of hash lists.
+    """Perceptual hashes of pictures beside imagehash, and the join of hash lists beside faiss and the memory.
 
-    Example: leakmatch bench hash --json
+    Example: leakmatch bench hash --size 250 --hashes 10000000
     """
-    _show({"hash": _measure("hash")}, as_json=as_json, quiet=quiet)
+    given = {"sizes": tuple(size or (112, 250, 1000)), "probes": tuple(probes or (64, 1024)), "hashes": stored}
+    _show({"hash": _measure("hash", **given)}, as_json=as_json, quiet=quiet)
 
 
 def _there(subject: str) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from leakmatch.arrays import BoolArray, ByteArray, FloatArray, LongArray
 from leakmatch.errors import IntegrityError
 from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
-from leakmatch.hashing.join import HASH_BYTES, hamming_join
+from leakmatch.hashing.join import HASH_BYTES, HammingIndex
 from leakmatch.records import HashBatch
 
 
@@ -154,7 +154,7 @@ class HashIndex:
         found: list[dict[tuple[int, int], int]] = [{} for _ in probes]
         owner, row, phash, dhash, quality = _stacked(probes)
         for way in self._ways:
-            pairs = hamming_join(phash, way.phash, self._rule.max_distance)
+            pairs = way.near.join(phash)
             probe, stored = pairs.probe_index, pairs.gallery_index
             phash_distance = pairs.distance.astype(np.int64)
             dhash_distance = np.bitwise_count(dhash[probe] ^ way.dhash[stored]).sum(axis=1, dtype=np.int64)
@@ -179,7 +179,7 @@ class HashIndex:
             return None
         distances = []
         for way in self._ways:
-            stored = np.flatnonzero(way.enrolment_id == enrolment_id)
+            stored = way.of_enrolment(enrolment_id)
             for bits, kept in ((phash, way.phash), (dhash, way.dhash)):
                 distances.append(np.bitwise_count(bits[row] ^ kept[stored]).sum(axis=1, dtype=np.int64))
         totals = [p + d for p, d in zip(distances[::2], distances[1::2], strict=True)]
@@ -188,20 +188,32 @@ class HashIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Stored hashes, straight or mirrored, that pass the quality gate."""
+    """Stored hashes, straight or mirrored, that pass the quality gate, in the order of their enrolments.
+
+    ``near`` finds phashes within the rule's distance: the two hashes together are no nearer than one of them.
+    """
 
     phash: ByteArray
     dhash: ByteArray
     quality: FloatArray
     enrolment_id: LongArray
+    near: HammingIndex
+
+    def of_enrolment(self, enrolment_id: int) -> slice:
+        """Where the hashes of one enrolment stand."""
+        begin, end = np.searchsorted(self.enrolment_id, [enrolment_id, enrolment_id + 1]).tolist()
+        return slice(begin, end)
 
 
 def _paired(phash: StoredHashes, dhash: StoredHashes, rule: Rule) -> _Way:
     if not np.array_equal(phash.enrolment_id, dhash.enrolment_id):
         raise IntegrityError("The gallery does not hold both hashes of every photo.")
     quality = np.minimum(phash.quality, dhash.quality)
-    keep = quality >= rule.min_quality
-    return _Way(phash.bits[keep], dhash.bits[keep], quality[keep], phash.enrolment_id[keep])
+    keep = np.flatnonzero(quality >= rule.min_quality)
+    keep = keep[np.argsort(phash.enrolment_id[keep], kind="stable")]
+    bits = phash.bits[keep]
+    near = HammingIndex(bits, rule.max_distance)
+    return _Way(bits, dhash.bits[keep], quality[keep], phash.enrolment_id[keep], near)
 
 
 def _stacked(

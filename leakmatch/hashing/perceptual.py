@@ -12,13 +12,18 @@ import numpy as np
 import scipy.fft
 from PIL import Image
 
-from leakmatch.arrays import Array, BoolArray, ByteArray, check
+from leakmatch.arrays import Array, BoolArray, ByteArray, FloatArray, check
 from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
+from leakmatch.hashing.resample import rows_first, thumbnails
 from leakmatch.records import HashBatch
 
 _SIDE = 8  # bits per row and column of a hash
 _DCT_SIDE = 4 * _SIDE
-_STRIP_PIXELS = 1 << 18
+_SIZES = ((_DCT_SIDE, _DCT_SIDE), (_SIDE + 1, _SIDE))
+_BATCH_PIXELS = 1 << 22  # hashed at a time: bounds the memory for the gray values between the two passes
+_ANGLE = np.pi / (2 * _DCT_SIDE)
+_DCT = 2 * np.cos(_ANGLE * np.outer(np.arange(_SIDE), 2 * np.arange(_DCT_SIDE) + 1))  # DCT-II, its lowest rows
+_DCT_DOUBT = 1e-6  # a coefficient sums 1024 values up to 1020, so its rounding error is far below this
 
 # What noise of one gray level can move. A coefficient of the unnormalised DCT-II of 32x32 pixels sums 1024 of them with
 # weights 4 cos cos (mean square 4), so independent rounding errors (variance 1/12 each) move it by
@@ -40,48 +45,76 @@ def picture_hashes(images: Sequence[ByteArray], mirrored: bool) -> tuple[HashBat
 
     Raises ``ValueError`` for an array of another shape or type.
     """
-    grays = [_gray(image) for image in images]
-    batches = _hashes(grays, PHASH, DHASH)
-    if mirrored:
-        flipped = [gray.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for gray in grays]
-        batches += _hashes(flipped, PHASH_MIRROR, DHASH_MIRROR)
-    return batches
+    for image in images:
+        check(image, (None, None, 3), np.uint8, "image")
+    names = (PHASH, DHASH, PHASH_MIRROR, DHASH_MIRROR) if mirrored else (PHASH, DHASH)
+    bits = np.empty((len(names), len(images), _SIDE), np.uint8)
+    quality = np.empty((len(names), len(images)), np.float32)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for i, image in enumerate(images):
+        alike.setdefault(image.shape, []).append(i)
+    for shape, of_one_size in alike.items():
+        step = max(1, _BATCH_PIXELS // (shape[0] * shape[1]))
+        for start in range(0, len(of_one_size), step):
+            batch = of_one_size[start : start + step]
+            pixels = _thumbnails([images[i] for i in batch], mirrored)
+            for k, small in enumerate(pixels):
+                bits[k, batch], quality[k, batch] = _dhash(small) if k % 2 else _phash(small)
+    index = np.arange(len(images), dtype=np.int32)
+    return tuple(HashBatch(name, bits[k], quality[k], index) for k, name in enumerate(names))
 
 
-def _gray(bgr: ByteArray) -> Image.Image:
-    """Pillow's own luma (ITU-R 601-2 in 16-bit fixed point), by strips that stay in the cache."""
-    check(bgr, (None, None, 3), np.uint8, "image")
-    height, width = bgr.shape[:2]
-    gray = np.empty((height, width), np.uint8)
-    step = max(1, _STRIP_PIXELS // max(width, 1))
-    for top in range(0, height, step):
-        strip = np.ascontiguousarray(bgr[top : top + step])
-        rgb = Image.frombuffer("RGB", (width, len(strip)), strip, "raw", "BGR", 0, 1)
-        gray[top : top + step] = np.asarray(rgb.convert("L"))
-    return Image.fromarray(gray)
+def _thumbnails(images: Sequence[ByteArray], mirrored: bool) -> list[Array]:
+    """float64[width,N,height] of 32x32 and 9x8 pixels, then those of the mirrored pictures: ``[x, i, y]``."""
+    make = thumbnails if rows_first(images[0].shape[1], images[0].shape[0], _SIZES) else pillow_thumbnails
+    return make(images, _SIZES, mirrored)
 
 
-def _hashes(grays: Sequence[Image.Image], phash: str, dhash: str) -> tuple[HashBatch, ...]:
-    bits = (len(grays), _SIDE * _SIDE)
-    coefficients = scipy.fft.dct(scipy.fft.dct(_resized(grays, _DCT_SIDE, _DCT_SIDE), axis=1), axis=2)
-    low = coefficients[:, :_SIDE, :_SIDE].reshape(bits)
-    above = low - np.median(low, axis=1, keepdims=True)
-    pixels = _resized(grays, _SIDE + 1, _SIDE)
-    rise = (pixels[:, :, 1:] - pixels[:, :, :-1]).reshape(bits)
-    return (
-        _batch(phash, above > 0, np.abs(above[:, 1:]) > _PHASH_NOISE),  # the first is the brightness, and always set
-        _batch(dhash, rise > 0, np.abs(rise) > _DHASH_NOISE),
-    )
+def _phash(pixels: Array) -> tuple[ByteArray, FloatArray]:
+    """Bits uint8[N,8] and quality float32[N] of float64[32,N,32].
+
+    Only the lowest 8x8 coefficients, as two matrix products. They differ from imagehash's by rounding errors, so a
+    picture with a coefficient as near to the median as that, as every flat one has, is transformed as imagehash does.
+    """
+    count = pixels.shape[1]
+    columns = (pixels.reshape(-1, _DCT_SIDE) @ _DCT.T).reshape(_DCT_SIDE, -1)
+    low = (_DCT @ columns).reshape(_SIDE, count, _SIDE).transpose(1, 2, 0).reshape(count, -1)
+    above = low - _median(low)
+    doubtful = np.flatnonzero(np.abs(above).min(axis=1) < _DCT_DOUBT)
+    if len(doubtful):
+        whole = scipy.fft.dct(scipy.fft.dct(pixels[:, doubtful].transpose(1, 2, 0), axis=1), axis=2)
+        exact = whole[:, :_SIDE, :_SIDE].reshape(len(doubtful), -1)
+        above[doubtful] = exact - _median(exact)
+    clear = np.abs(above[:, 1:]) > _PHASH_NOISE  # the first is the brightness, and always set
+    return np.packbits(above > 0, axis=1), _share(clear)
 
 
-def _resized(grays: Sequence[Image.Image], width: int, height: int) -> Array:
-    """float64[N,height,width], by Pillow's Lanczos filter."""
-    pixels = np.empty((len(grays), height, width), np.float64)
-    for i, gray in enumerate(grays):
-        pixels[i] = np.asarray(gray.resize((width, height), Image.Resampling.LANCZOS))
-    return pixels
+def _median(values: Array) -> Array:
+    """The median of each row of an even number of values: ``np.median`` for less than its overhead."""
+    half = values.shape[1] // 2
+    ordered = np.sort(values, axis=1)
+    middle: Array = (ordered[:, half - 1 : half] + ordered[:, half : half + 1]) / 2
+    return middle
 
 
-def _batch(algorithm: str, bits: BoolArray, clear: BoolArray) -> HashBatch:
-    index = np.arange(len(bits), dtype=np.int32)
-    return HashBatch(algorithm, np.packbits(bits, axis=1), clear.mean(axis=1, dtype=np.float32), index)
+def _dhash(pixels: Array) -> tuple[ByteArray, FloatArray]:
+    """Bits uint8[N,8] and quality float32[N] of float64[9,N,8]."""
+    rise = (pixels[1:] - pixels[:-1]).transpose(1, 2, 0).reshape(pixels.shape[1], -1)
+    return np.packbits(rise > 0, axis=1), _share(np.abs(rise) > _DHASH_NOISE)
+
+
+def _share(true: BoolArray) -> FloatArray:
+    """The share of each row of bool[N,K] that is true: float32[N]."""
+    share: FloatArray = np.count_nonzero(true, axis=1).astype(np.float32) / np.float32(true.shape[1])
+    return share
+
+
+def pillow_thumbnails(images: Sequence[ByteArray], sizes: Sequence[tuple[int, int]], mirrored: bool) -> list[Array]:
+    """:func:`~leakmatch.hashing.resample.thumbnails` by Pillow itself.
+
+    The readable reference, and for the pictures that the fast way does not take.
+    """
+    grays = [Image.fromarray(np.ascontiguousarray(image[:, :, ::-1])).convert("L") for image in images]
+    ways = [grays, [gray.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for gray in grays]] if mirrored else [grays]
+    small = [[gray.resize(size, Image.Resampling.LANCZOS) for gray in way] for way in ways for size in sizes]
+    return [np.array([np.asarray(gray) for gray in same], np.float64).transpose(2, 0, 1) for same in small]

@@ -32,6 +32,16 @@ def test_a_record_and_a_table(run: Run, sample_photos: Path) -> None:
     assert {"images", "faces", "start-up"} <= {line.split("  ")[0] for line in table.out.splitlines()}
 
 
+def test_hashes(run: Run) -> None:
+    options = ["hash", "--size", "40", "--probes", "5", "--hashes", "2000"]
+    done = run("bench", *options, "--json")
+    assert done.code == 0, done.err
+    figures = {figure["what"]: figure for figure in json.loads(done.out)["figures"]}
+    assert figures["phash and dhash, 40x40, 1 core"]["detail"]["times_imagehash"] > 0
+    assert figures["join with 5 hashes, 1 core"]["limit_name"] == "each pair read from memory once"
+    assert "the same by faiss, 5 hashes, 1 core" in run("bench", *options).out
+
+
 def test_wrong_use(run: Run, tmp_path: Path) -> None:
     assert run("bench", "speed").code == 2
     assert run("bench", "--json", "embed").code == 2

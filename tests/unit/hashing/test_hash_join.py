@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from leakmatch.hashing import join
-from leakmatch.hashing.join import HashPairs, hamming_join, naive_hamming_join
+from leakmatch.hashing.join import HammingIndex, HashPairs, hamming_join, naive_hamming_join
 
 
 def random(count: int, seed: int) -> np.ndarray:
@@ -55,3 +55,53 @@ def test_other_shapes_are_refused(bad):
         hamming_join(bad, random(2, 6), 3)
     with pytest.raises(ValueError, match="gallery"):
         hamming_join(random(2, 6), bad, 3)
+
+
+def near(seed: int, hashes: np.ndarray, share: float) -> np.ndarray:
+    turned = np.random.default_rng(seed).random((len(hashes), 64)) < share
+    return hashes ^ np.packbits(turned, axis=1)
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 4, 7, 8, 10, 12])
+def test_an_index_finds_every_pair(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(join, "_FEWEST", 0)
+    monkeypatch.setattr(join, "_CANDIDATES", 100)
+    monkeypatch.setattr(join, "_LOOKUPS", 500)
+    stored = random(400, 1)
+    stored[50:60] = stored[50]
+    probes = np.concatenate([near(2, stored[:60], most / 64), stored[:3], random(5, 3)])
+    index = HammingIndex(stored, most)
+    assert index._indexed
+    expected = naive_hamming_join(probes, stored, most)
+    assert len(expected) > 3
+    assert same(index.join(probes), expected)
+    assert len(index.join(probes[:0])) == 0
+
+
+def test_worst_placed_differences_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits spread over the chunks so that each differs by as much as it can."""
+    monkeypatch.setattr(join, "_FEWEST", 0)
+    probe = np.zeros((1, 8), np.uint8)
+    for spread in ((2, 2, 2, 2), (3, 2, 2, 1), (8, 0, 0, 0), (0, 4, 4, 0), (1, 2, 2, 3), (4, 2, 1, 1)):
+        chunks = np.array([[(1 << bits) - 1 for bits in spread]], np.uint16)
+        assert len(HammingIndex(chunks.view(np.uint8), 8).join(probe)) == 1, spread
+        assert len(HammingIndex(chunks.view(np.uint8), 7).join(probe)) == 0, spread
+
+
+def test_long_lists_take_every_way_and_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = random(60_000, 1)
+    probes = near(2, stored[:300], 0.06)
+    found = hamming_join(probes, stored, 8)
+    assert HammingIndex(stored, 8)._indexed
+    assert len(found) > 200
+    monkeypatch.setattr(join, "_FEWEST", 1 << 62)
+    by_faiss = hamming_join(probes, stored, 8)
+    monkeypatch.setattr(join, "_PAIRS_FOR_FAISS", 1 << 62)
+    assert same(found, by_faiss)
+    assert same(found, hamming_join(probes, stored, 8))
+
+
+def test_an_index_of_many_equal_hashes_or_none() -> None:
+    assert len(HammingIndex(np.zeros((60_000, 8), np.uint8), 8).join(np.zeros((2, 8), np.uint8))) == 120_000
+    assert len(HammingIndex(np.zeros((0, 8), np.uint8), 8).join(np.zeros((2, 8), np.uint8))) == 0
+    assert len(HammingIndex(random(9, 1), -1).join(random(9, 1))) == 0

@@ -1,0 +1,51 @@
+"""An approximate comparison of faces in words: what it was, what was measured, what it may have missed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def was_used(record: Mapping[str, Any] | None) -> bool:
+    """Whether any face was compared with a part of the gallery only. ``record``: ``approximate`` of a run."""
+    return bool(record and record.get("searches"))
+
+
+def in_words(record: Mapping[str, Any]) -> str:
+    """``approximate`` of a run as sentences for a reader who is no programmer."""
+    measured = record.get("measured") or []
+    if was_used(record):
+        return _used(record, [found for found in measured if found["pays"]])
+    allowed = "An approximate comparison of faces was allowed, but every face was compared with every template: "
+    if not measured:
+        return f"{allowed}it is tried only after {record['start']:,} comparisons."
+    last = measured[-1]
+    return (
+        f"{allowed}at scores of {last['threshold']:.2f} and above, a face would have to be compared with "
+        f"{last['share']:.0%} of the gallery to find 99.9 % of the pairs, and that is no faster."
+    )
+
+
+def _used(record: Mapping[str, Any], used: list[Mapping[str, Any]]) -> str:
+    weakest = min(used, key=lambda found: found["at_least"])
+    lists = sorted({found["visited"] for found in used})
+    visited = f"{lists[0]:,}" if len(lists) == 1 else f"{lists[0]:,} to {lists[-1]:,}"
+    own = (
+        f" Of {weakest['own_pairs']:,} pairs of templates within the gallery it found {weakest['own_found']:,}."
+        if weakest["own_pairs"]
+        else ""
+    )
+    exact = record["exact_searches"]
+    others = f" The other {exact:,} faces were compared with every template." if exact else ""
+    return (
+        f"For speed, {record['searches']:,} faces were not compared with every template, but with the {visited} of "
+        f"{record['lists']:,} lists of like templates that were nearest, {max(f['share'] for f in used):.1%} of the "
+        f"gallery (index {record['index']}).{others} So a few candidates may be missing. In a test at scores of "
+        f"{weakest['threshold']:.2f} and above it found {weakest['found']:,} of {weakest['pairs']:,} pairs "
+        f"({_percent(weakest['recall'])}), which stands for at least {_percent(weakest['at_least'])} with a confidence "
+        f"of 95 %.{own} The scores of what was found are exact."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"

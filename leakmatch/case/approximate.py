@@ -22,7 +22,7 @@ def in_words(record: Mapping[str, Any]) -> str:
     last = measured[-1]
     return (
         f"{allowed}at scores of {last['threshold']:.2f} and above, a face would have to be compared with "
-        f"{last['share']:.0%} of the gallery to find 99.9 % of the pairs, and that is no faster."
+        f"at least {last['share']:.0%} of the gallery to find 99.9 % of the pairs, and that is no faster."
     )
 
 

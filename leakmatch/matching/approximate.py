@@ -2,8 +2,11 @@
 
 Templates are put into lists around centres (FAISS: IVF), and a probe is compared with the lists whose centres are
 nearest to it. A pair is found if the template's list is among them, and lost if not; what is found is scored again
-exactly. How many lists it takes is measured, at the score that is asked for, on pairs that are known to be there. Where
-it takes so many that the exact join is as fast, the exact join answers: that is so for most galleries of faces
+exactly. Templates far from every centre would be lost most, always those of the same people, so they are in no list:
+every probe is compared with them.
+
+How many lists it takes is measured, at the score that is asked for, on pairs that are known to be there. Where it takes
+so many that the exact join is as fast, the exact join answers: that is so for most galleries of faces
 (docs/approximate.md).
 
 Everything that is drawn at random is drawn alike each time: the same gallery and score, the same lists and pairs.
@@ -32,14 +35,19 @@ _log = logging.getLogger(__name__)
 RECALL: Final = 0.999
 CONFIDENCE: Final = 0.95
 
-#: The most of the gallery that a probe may be compared with, on average. FAISS compares a template in a list some 10
-#: times more slowly than the exact join does in a row, 25 times on processors with VNNI (docs/approximate.md).
-LARGEST_SHARE: Final = 1 / 32
+#: The most of the gallery that may be in the lists a probe is compared with, on average. FAISS compares a template in a
+#: list some 10 times more slowly than the exact join does in a row, and more on processors with VNNI
+#: (docs/approximate.md).
+LARGEST_SHARE: Final = 0.02
+
+#: The share of the templates, those that are farthest from the centres, that every probe is compared with.
+OUTLYING: Final = 1 / 16
 
 #: Lists are measured at scores so far apart; a join uses what was measured at the next lower one.
 _STEP: Final = 0.02
 
 _SAMPLE: Final = 20_000  # pairs that are made for one measurement
+_FIRST_LOOK: Final = 1_000  # pairs that may show that it will not pay
 _OWN: Final = 1024  # templates whose own pairs are looked for
 _SHAPE: Final = 2048  # templates that say in which directions templates differ
 _MARGIN: Final = 1.25  # on the number of lists, so that a second sample confirms it
@@ -58,9 +66,9 @@ class Measured:
     """What it takes to find pairs at or above ``threshold``.
 
     ``visited`` lists are compared with a probe, ``share`` of the gallery's templates. Of ``pairs`` that were made for
-    the test (one template each, moved to a score between ``threshold`` and 1), ``found`` were found: the share is at
-    least ``at_least`` with a confidence of 95 %. ``own_pairs`` are pairs of two templates of the gallery, of which
-    ``own_found`` were found. ``pays``: whether it is used.
+    the test (one template each, turned to a score between ``threshold`` and 1), ``found`` were found: the share is
+    at least ``at_least`` with a confidence of 95 %. ``own_pairs`` are pairs of two templates of the gallery, of which
+    ``own_found`` were found. ``pays``: whether it is used; where not, ``visited`` and ``share`` are what it takes at least.
     """
 
     threshold: float
@@ -80,7 +88,7 @@ class ApproximateIndex:
 
     Like :class:`~leakmatch.matching.join.TemplateIndex`, which answers until ``start`` comparisons were made (to make
     lists takes as long as many of these), and wherever lists do not pay. Once lists are used they need ``2 D + 8``
-    bytes for each template, beyond what the exact join needs.
+    bytes for each template, beyond what the exact join needs (more for the templates that are in none).
 
     ``before``: the :meth:`record` of an earlier part of the same scan, which this one goes on with. Raises what
     :class:`~leakmatch.matching.join.TemplateIndex` raises.
@@ -156,7 +164,7 @@ class ApproximateIndex:
         if step not in self._measured:
             began = time.perf_counter()
             if self._lists is None:
-                self._lists = _Lists(self._vectors)
+                self._lists = _Lists(self._vectors, self._each)
             measured = _measured(self._lists, step, self._own_pairs)
             if measured.pays:
                 self._lists.fill()
@@ -165,12 +173,12 @@ class ApproximateIndex:
             _log.info("approximate search at scores from %s: %s", step, measured)
         return self._measured[step]
 
-    def _own_pairs(self, threshold: float) -> tuple[FloatArray, LongArray]:
-        """Pairs (probe, row) of two templates of the gallery at or above ``threshold``, found exactly.
+    def _own_pairs(self, threshold: float, seed: int) -> tuple[FloatArray, FloatArray]:
+        """Pairs of two templates of the gallery at or above ``threshold``, found exactly: float32[K,D] each.
 
         One pair for each of a sample of templates that has any, so that nobody with many photos decides it alone.
         """
-        random = np.random.default_rng(_OWN)
+        random = np.random.default_rng(seed)
         sample = np.sort(random.choice(len(self), min(_OWN, len(self)), replace=False))
         probes = self._vectors[sample]
         found = self._exact.join(probes, threshold)
@@ -178,9 +186,8 @@ class ApproximateIndex:
         others = random.permutation(others)
         probe, first = np.unique(found.probe_index[others], return_index=True)
         order = np.argsort(self._enrolment_id)
-        wanted = found.enrolment_id[others[first]]
-        row = order[np.searchsorted(self._enrolment_id, wanted, sorter=order)]
-        return probes[probe], row
+        place = np.searchsorted(self._enrolment_id, found.enrolment_id[others[first]], sorter=order)
+        return probes[probe], self._vectors[order[place]]
 
     def _approximate(self, lists: _Lists, probes: FloatArray, threshold: float, visited: int) -> CandidateBatch:
         norms(probes, "probes")
@@ -191,13 +198,14 @@ class ApproximateIndex:
 
         found = list(self._each(part, range(0, len(probes), _TASK)))
         probe, row = (np.concatenate(column) for column in zip(*found, strict=True))
-        order = np.lexsort((row, probe))
-        probe, row = probe[order], row[order]
         score = _scores(probes, self._vectors, probe, row)
         keep = score >= threshold
-        return CandidateBatch(
-            probe[keep].astype(np.int32), self._enrolment_id[row[keep]], score[keep].astype(np.float32)
-        )
+        outlying = lists.outlying.join(probes, threshold)
+        probe = np.concatenate((probe[keep].astype(np.int32), outlying.probe_index))
+        row = np.concatenate((row[keep], outlying.enrolment_id))
+        exact = np.concatenate((score[keep].astype(np.float32), outlying.score))
+        order = np.lexsort((row, probe))
+        return CandidateBatch(probe[order], self._enrolment_id[row[order]], exact[order])
 
 
 class _Lists:
@@ -206,12 +214,13 @@ class _Lists:
     ``vectors`` float32[N,D] of unit norm, N at least 1.
     """
 
-    def __init__(self, vectors: FloatArray | Rows) -> None:
+    def __init__(self, vectors: FloatArray | Rows, each: Each = map) -> None:
         import faiss  # takes 0.2 s, and is needed only here
 
         self._faiss: Any = faiss
         count, dimension = vectors.shape
         self._vectors = vectors
+        self._each = each
         self.count = min(2 ** round(np.log2(2 * np.sqrt(count))), count, _LONGEST)
         random = np.random.default_rng(self.count)
         sample = vectors[np.sort(random.choice(count, min(count, _POINTS * self.count), replace=False))]
@@ -225,8 +234,12 @@ class _Lists:
         self._index.train(sample)
         #: float32[lists,D]
         self.centres: FloatArray = self._centres.reconstruct_n(0, self.count)
+        near, own = self.nearest(sample)
+        self._near_enough = float(np.quantile(near, OUTLYING))
         #: The share of the templates in each list, float64[lists], from the sample.
-        self.sizes = np.bincount(self.lists_of(sample), minlength=self.count) / len(sample)
+        self.sizes = np.bincount(own[near >= self._near_enough], minlength=self.count) / len(sample)
+        #: The templates that are in no list, by row in place of the enrolment id.
+        self.outlying = TemplateIndex(np.zeros((0, dimension), np.float32), np.zeros(0, np.int64))
 
     def _one_thread(self) -> None:
         """FAISS keeps to the calling thread: it has a setting for each of them."""
@@ -236,19 +249,23 @@ class _Lists:
         """Put every template into its list; nothing where that was done."""
         if self._index.ntotal:
             return
-        self._one_thread()
+        far: list[LongArray] = []
         for start in range(0, len(self._vectors), PART):
-            self._index.add(self._vectors[start : start + PART])
+            part = self._vectors[start : start + PART]
+            near, own = self.nearest(part)
+            rows = np.arange(start, start + len(part))
+            inside = near >= self._near_enough
+            listed = (part[inside], rows[inside], own[inside])  # named, for FAISS takes bare pointers to them
+            self._index.add_core(len(listed[0]), *map(self._faiss.swig_ptr, listed))
+            far.append(rows[~inside])
+        rows = np.concatenate(far)
+        self.outlying = TemplateIndex(self._vectors[rows], rows, each=self._each)
 
-    def lists_of(self, vectors: FloatArray) -> LongArray:
-        """The list that each of ``vectors`` float32[N,D] belongs to: int64[N]."""
+    def nearest(self, vectors: FloatArray) -> tuple[FloatArray, LongArray]:
+        """The product with the nearest centre, float32[N], and its list, int64[N], for ``vectors`` float32[N,D]."""
         self._one_thread()
-        nearest: LongArray = self._centres.search(np.ascontiguousarray(vectors), 1)[1][:, 0]
-        return nearest
-
-    def rows(self, rows: LongArray) -> FloatArray:
-        """Templates of the gallery by number."""
-        return self._vectors[rows]
+        products, lists = self._centres.search(np.ascontiguousarray(vectors), 1)
+        return products[:, 0], lists[:, 0]
 
     def sample(self, size: int, seed: int) -> FloatArray:
         """``size`` templates of the gallery at most, drawn at random."""
@@ -257,21 +274,30 @@ class _Lists:
         return self._vectors[np.sort(drawn)]
 
     def needed(self, probes: FloatArray, templates: FloatArray) -> LongArray:
-        """How many lists must be visited so that each pair is found: int64[K], at least 1.
+        """How many lists must be visited so that each pair is found: int64[K], 0 where the template is in no list.
 
         ``probes`` and ``templates`` float32[K,D]: the two sides of the pairs.
         """
-        own = self.lists_of(templates)
+        near, own = self.nearest(templates)
         needed = np.empty(len(probes), np.int64)
         for start in range(0, len(probes), PART):
             block = slice(start, start + PART)
             products = probes[block] @ self.centres.T
             needed[block] = (products >= np.take_along_axis(products, own[block, None], 1)).sum(axis=1)
+        needed[near < self._near_enough] = 0
         return needed
 
-    def share(self, probes: FloatArray, visited: int) -> float:
-        """The share of the gallery in the ``visited`` lists nearest to a probe, on average."""
-        nearest = np.argpartition(-(probes @ self.centres.T), min(visited, self.count) - 1, axis=1)[:, :visited]
+    def enough(self, needed: LongArray) -> int:
+        """How many lists are enough for pairs of which each needs ``needed`` int64[K], K may be 0; with a margin."""
+        if not len(needed):
+            return 1
+        most = np.sort(needed)[len(needed) - 1 - _may_be_lost(len(needed))]
+        return int(min(max(math.ceil(most * _MARGIN), 1), self.count))
+
+    def share(self, visited: int) -> float:
+        """The share of the gallery in the ``visited`` lists nearest to a template of it, on average."""
+        products = self.sample(_OWN, 3) @ self.centres.T
+        nearest = np.argpartition(-products, visited - 1, axis=1)[:, :visited]
         return float(self.sizes[nearest].sum(axis=1).mean())
 
     def pairs(self, probes: FloatArray, score: float, visited: int) -> tuple[LongArray, LongArray]:
@@ -287,50 +313,53 @@ class _Lists:
         return np.repeat(np.arange(len(probes)), np.diff(ends.astype(np.int64))), rows
 
 
-def _measured(lists: _Lists, threshold: float, own_pairs: Callable[[float], tuple[FloatArray, LongArray]]) -> Measured:
-    """How many lists it takes at ``threshold``, chosen by one sample of pairs and stated by another.
+def _measured(
+    lists: _Lists, threshold: float, own_pairs: Callable[[float, int], tuple[FloatArray, FloatArray]]
+) -> Measured:
+    """How many lists it takes at ``threshold``: chosen by one sample of pairs, and stated by another.
 
-    ``own_pairs`` finds the gallery's own at a threshold; it is asked only where the lists may pay.
+    Most galleries are given up at a first look at a few pairs: where even 99 of 100 need too many lists. ``own_pairs``
+    finds the gallery's own, with a seed; it is asked only where the lists may pay.
     """
-    needed = np.sort(lists.needed(*made_pairs(lists, threshold, 1)))
-    lost = _may_be_lost(len(needed))
-    visited = min(int(np.ceil(needed[len(needed) - 1 - lost] * _MARGIN)), lists.count)
-    probes, templates = made_pairs(lists, threshold, 2)
     own = np.zeros(0, np.int64)
-    if lists.share(probes[:_OWN], visited) <= LARGEST_SHARE:
-        own_probes, rows = own_pairs(threshold)
-        if len(rows):
-            own = np.sort(lists.needed(own_probes, lists.rows(rows)))
-            visited = max(visited, int(own[len(own) - 1 - int((1 - RECALL) * len(own))]))
-    found = int((lists.needed(probes, templates) <= visited).sum())
-    share, at_least = lists.share(probes[:_OWN], visited), lower_limit(found, len(probes))
+    needed = lists.needed(*made_pairs(lists, threshold, _FIRST_LOOK, seed=0))
+    visited = max(int(np.quantile(needed, 0.99)), 1)
+    if lists.share(visited) <= LARGEST_SHARE:
+        visited = lists.enough(lists.needed(*made_pairs(lists, threshold, _SAMPLE, seed=1)))
+        needed = lists.needed(*made_pairs(lists, threshold, _SAMPLE, seed=2))
+        if lists.share(visited) <= LARGEST_SHARE:
+            visited = max(visited, lists.enough(lists.needed(*own_pairs(threshold, 1))))
+            own = lists.needed(*own_pairs(threshold, 2))
+    share = lists.share(visited)
+    found, own_found = int((needed <= visited).sum()), int((own <= visited).sum())
+    at_least = lower_limit(found, len(needed))
     return Measured(
         threshold=threshold,
         visited=visited,
         share=round(share, 6),
-        pairs=len(probes),
+        pairs=len(needed),
         found=found,
-        recall=round(found / len(probes), 6),
+        recall=round(found / len(needed), 6),
         at_least=round(at_least, 6),
         own_pairs=len(own),
-        own_found=int((own <= visited).sum()),
-        pays=share <= LARGEST_SHARE and at_least >= RECALL,
+        own_found=own_found,
+        pays=share <= LARGEST_SHARE and at_least >= RECALL and own_found >= RECALL * len(own),
     )
 
 
-def made_pairs(lists: _Lists, threshold: float, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Probes and templates float32[K,D] at scores drawn between ``threshold`` and 1: pairs as a new photo makes them.
+def made_pairs(lists: _Lists, threshold: float, count: int, seed: int) -> tuple[FloatArray, FloatArray]:
+    """``count`` probes and templates float32[K,D] at scores drawn between ``threshold`` and 1, as new photos make them.
 
     Each template of a sample of the gallery is turned to its score in a direction in which templates of this gallery
     differ (a normal draw with their covariance): those directions are also the ones that tell lists apart.
     """
     random = np.random.default_rng(seed)
-    templates = lists.sample(_SAMPLE, seed)
-    templates = templates[random.integers(0, len(templates), _SAMPLE)].astype(np.float32)
-    score = random.uniform(threshold, 1, (_SAMPLE, 1))
+    templates = lists.sample(count, seed)
+    templates = templates[random.integers(0, len(templates), count)]
+    score = random.uniform(threshold, 1, (count, 1))
     shape = lists.sample(_SHAPE, seed + 1000)
-    shape = shape - shape.mean(axis=0)
-    turn = random.standard_normal((_SAMPLE, len(shape)), np.float32) @ shape
+    root = np.linalg.qr(shape - shape.mean(axis=0), mode="r")  # draws with it have the covariance of shape
+    turn = random.standard_normal((count, len(root)), np.float32) @ root
     turn -= np.einsum("ij,ij->i", turn, templates)[:, None] * templates
     turn /= np.maximum(np.linalg.norm(turn, axis=1, keepdims=True), 1e-12)
     return (score * templates + np.sqrt(1 - score**2) * turn).astype(np.float32), templates
@@ -344,7 +373,7 @@ def lower_limit(found: int, pairs: int) -> float:
 
 
 def _may_be_lost(pairs: int) -> int:
-    """The most pairs that may be lost of so many, and the share found still be :data:`RECALL` at least."""
+    """The most pairs that may be lost of so many where :data:`RECALL` is to be shown; 0 where they are too few."""
     lost = 0
     while lower_limit(pairs - lost - 1, pairs) >= RECALL:
         lost += 1

@@ -1,20 +1,15 @@
 """The approximate join against the exact one, on galleries that are kind and unkind to it.
 
-    python benchmarks/approximate.py KIND [--templates N] [--json FILE]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/approximate.py KIND [--templates N] [--json FILE]
 
-KIND: ``random`` (unit vectors in all directions), ``faces`` (one photo each; scores of two people spread as those of the
-default pack: 0.10 +- 0.09), ``people-50`` and ``people-500`` (the same people with so many photos each, whose scores are
-about 0.65). For each score it says what the index measured of itself, and what is true of it for new photos of the
+KIND: ``random`` (unit vectors in all directions), ``faces`` (one photo each; scores of two people are spread as those
+of the default pack: 0.10 +- 0.09), ``people-50`` and ``people-500`` (such people with so many photos each, whose scores
+are about 0.65). For each score it says what the index measured of itself, and what is true of it for new photos of the
 people: pairs a second and the share of the exact join's pairs that it finds, even where it would not be used. FILE
-keeps the other kinds that are in it. One thread for both sides; medians of three, taken in turn.
+keeps the other kinds that are in it. Medians of three, taken in turn.
 """
 
 from __future__ import annotations
-
-import os
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[name] = "1"
 
 import argparse
 import json
@@ -63,7 +58,7 @@ def gallery(kind: str, count: int) -> tuple[Vectors, Vectors]:
     if kind == "faces":
         return people, photo(random, people[:PROBES])
     templates = np.concatenate([photo(random, people) for _ in range(PHOTOS[kind])])
-    return templates, photo(random, people[random.choice(len(people), PROBES, replace=False)])
+    return templates, photo(random, people[random.integers(0, len(people), PROBES)])
 
 
 def measure(kind: str, count: int) -> dict[str, object]:

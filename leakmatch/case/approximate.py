@@ -5,46 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from leakmatch.case.markup import plural
+
 
 def was_used(record: Mapping[str, Any] | None) -> bool:
     """Whether any face was compared with a part of the gallery only. ``record``: ``approximate`` of a run."""
     return bool(record and record.get("searches"))
 
 
-def in_words(record: Mapping[str, Any]) -> str:
+def in_words(record: Mapping[str, Any]) -> list[str]:
     """``approximate`` of a run as sentences for a reader who is no programmer."""
     measured = record.get("measured") or []
     if was_used(record):
         return _used(record, [found for found in measured if found["pays"]])
-    allowed = "An approximate comparison of faces was allowed, but every face was compared with every template: "
+    allowed = "An approximate comparison of faces was allowed, but every face was compared with every template:"
     if not measured:
-        return f"{allowed}it is tried only after {record['start']:,} comparisons."
+        return [f"{allowed} it is tried only after {record['start']:,} comparisons."]
     last = measured[-1]
-    return (
-        f"{allowed}at scores of {last['threshold']:.2f} and above, a face would have to be compared with "
-        f"at least {last['share']:.0%} of the gallery to find 99.9 % of the pairs, and that is no faster."
-    )
+    return [
+        f"{allowed} at scores of {last['threshold']:.2f} and above, a face would have to be compared with at least "
+        f"{last['share']:.1%} of the gallery to find 99.9 % of the pairs, and that is no faster."
+    ]
 
 
-def _used(record: Mapping[str, Any], used: list[Mapping[str, Any]]) -> str:
+def _used(record: Mapping[str, Any], used: list[Mapping[str, Any]]) -> list[str]:
     weakest = min(used, key=lambda found: found["at_least"])
     lists = sorted({found["visited"] for found in used})
     visited = f"{lists[0]:,}" if len(lists) == 1 else f"{lists[0]:,} to {lists[-1]:,}"
-    own = (
-        f" Of {weakest['own_pairs']:,} pairs of templates within the gallery it found {weakest['own_found']:,}."
-        if weakest["own_pairs"]
-        else ""
-    )
-    exact = record["exact_searches"]
-    others = f" The other {exact:,} faces were compared with every template." if exact else ""
-    return (
-        f"For speed, {record['searches']:,} faces were not compared with every template, but with the {visited} of "
-        f"{record['lists']:,} lists of like templates that were nearest, {max(f['share'] for f in used):.1%} of the "
-        f"gallery (index {record['index']}).{others} So a few candidates may be missing. In a test at scores of "
-        f"{weakest['threshold']:.2f} and above it found {weakest['found']:,} of {weakest['pairs']:,} pairs "
-        f"({_percent(weakest['recall'])}), which stands for at least {_percent(weakest['at_least'])} with a confidence "
-        f"of 95 %.{own} The scores of what was found are exact."
-    )
+    words = [
+        f"For speed, {plural(record['searches'], 'face')} {_was(record['searches'])} not compared with every template, but with the {visited} of "
+        f"{record['lists']:,} lists of like templates that were nearest ({max(f['share'] for f in used):.1%} of the "
+        f"gallery; index {record['index']}) and with the templates that are like no others.",
+        f"So a few candidates may be missing: in a test at scores of {weakest['threshold']:.2f} and above, "
+        f"{weakest['found']:,} of {weakest['pairs']:,} pairs were found ({_percent(weakest['recall'])}), which stands "
+        f"for at least {_percent(weakest['at_least'])} with a confidence of 95 %.",
+    ]
+    if weakest["own_pairs"]:
+        words.append(f"Of {weakest['own_pairs']:,} pairs within the gallery, {weakest['own_found']:,} were found.")
+    if record["exact_searches"]:
+        others = plural(record["exact_searches"], "other face")
+        words.append(f"{others} {_was(record['exact_searches'])} compared with every template.")
+    return [*words, "The scores of what was found are exact."]
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def _percent(share: float) -> str:

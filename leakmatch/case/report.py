@@ -198,7 +198,7 @@ def _figures(facts: _Facts) -> Html:
 
 def _approximate(facts: _Facts) -> Html:
     record = facts.case.approximate
-    return Html("") if record is None else join([" ", approximate.in_words(record)])
+    return Html("") if record is None else join(["", *approximate.in_words(record)], " ")
 
 
 def _example(facts: _Facts) -> Html:

@@ -98,7 +98,7 @@ def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) ->
             f"Read it with: leakmatch report {case.path}\n"
         )
         if case.approximate is not None:
-            sys.stderr.write(f"{in_words(case.approximate)}\n")
+            sys.stderr.write(" ".join(in_words(case.approximate)) + "\n")
         if unread:
             sys.stderr.write(f"{unread:,} items could not be looked at in full; the report lists them.\n")
     match = fail_on_match and decided[Decision.MATCH] > 0

@@ -56,7 +56,7 @@ def search(
     else:
         _print(candidates, result.problems)
         if result.approximate is not None:
-            sys.stderr.write(f"{in_words(result.approximate)}\n")
+            sys.stderr.write(" ".join(in_words(result.approximate)) + "\n")
         sys.stderr.write(f"{result.faces} faces in {result.photos} photos, {len(candidates)} candidates.\n")
     unread = any(row["outcome"] not in {"no-face", "not-image"} for row in result.problems)
     matched = fail_on_match and any(row["decision"] == "match" for row in candidates)

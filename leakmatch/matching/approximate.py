@@ -68,7 +68,7 @@ class Measured:
     ``visited`` lists are compared with a probe, ``share`` of the gallery's templates. Of ``pairs`` that were made for
     the test (one template each, turned to a score between ``threshold`` and 1), ``found`` were found: the share is
     at least ``at_least`` with a confidence of 95 %. ``own_pairs`` are pairs of two templates of the gallery, of which
-    ``own_found`` were found. ``pays``: whether it is used; where not, ``visited`` and ``share`` are what it takes at least.
+    ``own_found`` were found. ``pays``: whether it is used; where not, it takes at least ``visited`` and ``share``.
     """
 
     threshold: float
@@ -113,6 +113,7 @@ class ApproximateIndex:
         self._measured: dict[float, Measured] = {}
         before = before or {}
         self._before = {found["threshold"]: found for found in before.get("measured", [])}
+        self._lists_before: int = before.get("lists", 0)
         self._searches: int = before.get("searches", 0)
         self._exact_searches: int = before.get("exact_searches", 0)
         self._seconds: float = before.get("build_seconds", 0.0)
@@ -145,7 +146,7 @@ class ApproximateIndex:
         """
         measured = self._before | {threshold: asdict(found) for threshold, found in self._measured.items()}
         used = [found for found in measured.values() if found["pays"]]
-        lists = 0 if self._lists is None else self._lists.count
+        lists = self._lists_before if self._lists is None else self._lists.count
         return {
             "index": f"IVF{lists},SQfp16" if used else None,
             "lists": lists,

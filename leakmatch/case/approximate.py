@@ -32,8 +32,9 @@ def _used(record: Mapping[str, Any], used: list[Mapping[str, Any]]) -> list[str]
     weakest = min(used, key=lambda found: found["at_least"])
     lists = sorted({found["visited"] for found in used})
     visited = f"{lists[0]:,}" if len(lists) == 1 else f"{lists[0]:,} to {lists[-1]:,}"
+    faces = record["searches"]
     words = [
-        f"For speed, {plural(record['searches'], 'face')} {_was(record['searches'])} not compared with every template, but with the {visited} of "
+        f"For speed, {plural(faces, 'face')} {_was(faces)} not compared with every template, but with the {visited} of "
         f"{record['lists']:,} lists of like templates that were nearest ({max(f['share'] for f in used):.1%} of the "
         f"gallery; index {record['index']}) and with the templates that are like no others.",
         f"So a few candidates may be missing: in a test at scores of {weakest['threshold']:.2f} and above, "

@@ -235,10 +235,11 @@ class _Lists:
         self._index.train(sample)
         #: float32[lists,D]
         self.centres: FloatArray = self._centres.reconstruct_n(0, self.count)
-        near, own = self.nearest(sample)
+        drawn = self.sample(_SAMPLE, seed=4)  # not those that the centres were fitted to, for these are nearer
+        near, own = self.nearest(drawn)
         self._near_enough = float(np.quantile(near, OUTLYING))
         #: The share of the templates in each list, float64[lists], from the sample.
-        self.sizes = np.bincount(own[near >= self._near_enough], minlength=self.count) / len(sample)
+        self.sizes = np.bincount(own[near >= self._near_enough], minlength=self.count) / len(drawn)
         #: The templates that are in no list, by row in place of the enrolment id.
         self.outlying = TemplateIndex(np.zeros((0, dimension), np.float32), np.zeros(0, np.int64))
 
@@ -297,7 +298,7 @@ class _Lists:
 
     def share(self, visited: int) -> float:
         """The share of the gallery in the ``visited`` lists nearest to a template of it, on average."""
-        products = self.sample(_OWN, 3) @ self.centres.T
+        products = self.sample(_OWN, seed=3) @ self.centres.T
         nearest = np.argpartition(-products, visited - 1, axis=1)[:, :visited]
         return float(self.sizes[nearest].sum(axis=1).mean())
 

@@ -73,7 +73,7 @@ def test_where_it_pays_the_case_says_what_was_measured(run: Run, demo: Path, lar
     assert run("verify", approximate).code == 3
 
 
-def test_search_says_it_too(run: Run, large: Path, sample_photos: Path) -> None:
+def test_search_finds_the_same_and_says_what_was_measured(run: Run, large: Path, sample_photos: Path) -> None:
     arguments = ("search", sample_photos / "obama2.jpg", "-g", large, "--threshold", "0.5")
     exact = json.loads(run(*arguments, "--json").out)
     done = run(*arguments, "--json", "--approximate", LEAKMATCH_APPROXIMATE_FROM="1")
@@ -81,7 +81,6 @@ def test_search_says_it_too(run: Run, large: Path, sample_photos: Path) -> None:
     assert body.pop("approximate")["searches"] == 1
     assert body == exact
     assert [row["subject_id"] for row in body["candidates"]] == ["barack-obama"]
-    assert "For speed, 1 face was not" in run(*arguments, "--approximate", LEAKMATCH_APPROXIMATE_FROM="1").err
 
 
 def test_a_wrong_number_of_comparisons_is_refused(run: Run, demo: Path, sample_photos: Path) -> None:

@@ -27,6 +27,10 @@ AUTO = "auto"
 #: Libraries that can run the models; ``auto`` is the fastest of those installed.
 ENGINES = (AUTO, "onnxruntime", "openvino")
 
+#: Comparisons (faces times templates) that are made exactly before an approximate index is made: to make it takes about
+#: as long as these, so that a search or a small scan never pays for one.
+APPROXIMATE_FROM = 50_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -35,6 +39,8 @@ class Settings:
     ``engine`` is one of :data:`ENGINES`.
     ``expected_false`` is the number of false candidates the user accepts in a whole scan; ``threshold`` a raw
     score instead. ``isolation`` false parses input in this process (for platforms without it).
+    ``approximate`` lets a search miss one in a thousand candidates where that is faster; ``approximate_from`` is the
+    number of comparisons after which it is tried (docs/approximate.md).
     """
 
     pack: str = DEFAULT_PACK
@@ -43,6 +49,8 @@ class Settings:
     expected_false: float = 1.0
     threshold: float | None = None
     isolation: bool = True
+    approximate: bool = False
+    approximate_from: int = APPROXIMATE_FROM
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
@@ -54,6 +62,8 @@ class Settings:
             raise UsageError(f"expected_false: {self.expected_false} is not a positive number.")
         if self.threshold is not None and not -1 <= self.threshold <= 1:
             raise UsageError(f"threshold: {self.threshold} is not a cosine between -1 and 1.")
+        if self.approximate_from < 1:
+            raise UsageError(f"approximate_from: {self.approximate_from} is not a number of comparisons, 1 or more.")
         for entry in fields(self.budget):
             if getattr(self.budget, entry.name) <= 0:
                 raise UsageError(f"budget.{entry.name}: must be more than 0.")

@@ -83,6 +83,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         "gallery": Kind.NESTED,
         "pack": Kind.NESTED,
         "calibration": Kind.NESTED,
+        "approximate": Kind.NESTED,
         "settings": Kind.NESTED,
         "machine": Kind.NESTED,
         "summary": Kind.NESTED,

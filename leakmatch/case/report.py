@@ -16,6 +16,7 @@ from importlib import resources
 from string import Template
 from typing import Any, Final
 
+from leakmatch.case import approximate
 from leakmatch.case.coverage import Coverage, coverage
 from leakmatch.case.decisions import Judge
 from leakmatch.case.markup import Html, count, figure, join, plural, safe, tag
@@ -98,6 +99,7 @@ def _page(facts: _Facts) -> str:
         "pictures_words": safe(f"{plural(totals.pictures, 'different picture')} (frames of animations included)"),
         "picture_words": safe(_comparisons(totals.pictures, "picture", totals.gallery_pictures, "enrolled photo")),
         "face_words": safe(_comparisons(totals.searches, "face", totals.gallery_templates, "template")),
+        "approximate": _approximate(facts),
         "example": _example(facts),
         "decisions": _decisions(facts),
         "models": _models(facts),
@@ -160,6 +162,9 @@ def _notices(facts: _Facts) -> Html:
     if facts.judge.threshold is None and not facts.part("pack").get("calibration_sha256"):
         words = "How often chance gives a score is not known, so no face is decided match."
         alarms.append(("The model has no calibration.", words))
+    if approximate.was_used(facts.case.approximate):
+        words = "A few candidates may be missing. How figures were obtained, under Same face, says what was measured."
+        notes.append(("Faces were compared approximately.", words))
     if facts.judge.accepted != facts.judge.begun_with:
         words = (
             f"with {facts.judge.accepted:g} accepted false candidates; the scan was told {facts.judge.begun_with:g}."
@@ -189,6 +194,11 @@ def _figures(facts: _Facts) -> Html:
 
 
 # Method and record
+
+
+def _approximate(facts: _Facts) -> Html:
+    record = facts.case.approximate
+    return Html("") if record is None else join(["", *approximate.in_words(record)], " ")
 
 
 def _example(facts: _Facts) -> Html:

@@ -130,6 +130,11 @@ class Case(Store):
         """How the scan ended (time, totals), or ``None`` while it has not."""
         return self._record("finished")
 
+    @property
+    def approximate(self) -> dict[str, Any] | None:
+        """What was measured of an approximate comparison of faces so far; ``None`` where it is exact."""
+        return self._record("approximate")
+
     def _record(self, key: str) -> dict[str, Any] | None:
         value = self._database.get(key)
         if value is not None and not isinstance(value, dict):
@@ -181,6 +186,8 @@ class Case(Store):
             database.insert("crops", batch.crops)
             database.insert("incidents", [row for row in dict.fromkeys(batch.incidents) if not self._recorded(row)])
             database.insert("finished_files", batch.finished_files)
+            if batch.approximate is not None and batch.approximate != database.get("approximate"):
+                database.put("approximate", batch.approximate)
 
     def _recorded(self, incident: Row) -> bool:
         """Whether an earlier, interrupted walk of the same file has met this incident."""
@@ -310,6 +317,7 @@ class Batch:
         self.crops: list[Row] = []
         self.incidents: list[Row] = []
         self.finished_files: list[Row] = []
+        self.approximate: dict[str, Any] | None = None  #: how faces were compared so far, where not exactly
 
     def __len__(self) -> int:
         return len(self.items) + len(self.finished_files) + len(self.incidents)

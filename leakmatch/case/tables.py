@@ -179,6 +179,7 @@ def _run(case: Case) -> Iterator[Record]:
         "finished": finished.get("finished"),
         "threshold": run.get("threshold") if finished.get("threshold") is None else finished.get("threshold"),
         "calibration": calibration(run),
+        "approximate": case.approximate,
         "complete": is_complete(case),
         "searches": totals.searches,
         "face_comparisons": totals.face_pairs,

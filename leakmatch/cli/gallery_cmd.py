@@ -123,8 +123,12 @@ def import_files(
     from leakmatch.cli.progress import counted
     from leakmatch.faces.packs import load_pack
     from leakmatch.gallery.store import Gallery
+    from leakmatch.gallery.template_files import open_templates
     from leakmatch.gallery.transfer import import_templates
 
+    for file in files:  # so that a slip in the last name is told before the first file is added
+        with open_templates(file):
+            pass
     if gallery.exists():
         opened = Gallery.open(gallery, writable=True)
     else:
@@ -177,6 +181,8 @@ def export_file(
 
     with Gallery.open(gallery, steady=True) as opened, counted("Exporting", "templates", quiet=quiet) as progress:
         count = export_templates(opened, output, format, progress)
+    if not quiet and format == "faiss":
+        typer.echo(f"{output}.csv: whose templates they are, by enrolment id.", err=True)
     if not quiet:
         typer.echo(f"{output}: {count:,} templates. Whoever has this file can recognise these people.", err=True)
 

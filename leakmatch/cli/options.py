@@ -42,6 +42,16 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold", metavar="S", help="Decide faces by this raw score (-1 to 1) instead."),
 ]
+ApproximateOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--approximate",
+        help="Compare faces approximately where that is faster: up to one in a thousand candidates may be missed, and "
+        "the case says what was measured. Worth a try for millions of templates and very long scans only; for most "
+        "galleries of faces the exact comparison is as fast, and is used nonetheless.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 IsolationOption = Annotated[

@@ -30,6 +30,7 @@ def scan(
     workers: options.WorkersOption = None,
     engine: options.EngineOption = None,
     isolation: options.IsolationOption = None,
+    approximate: options.ApproximateOption = None,
     verbose: options.VerboseOption = False,
     fail_on_match: Annotated[bool, typer.Option("--fail-on-match", help="Exit with 10 if there is a match.")] = False,
     as_json: options.JsonOption = False,
@@ -55,6 +56,7 @@ def scan(
         threshold=threshold,
         engine=engine,
         isolation=isolation,
+        approximate=approximate,
     )
     if not (settings.isolation and can_isolate()):
         sys.stderr.write(
@@ -67,6 +69,7 @@ def scan(
 
 
 def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) -> None:
+    from leakmatch.case.approximate import in_words
     from leakmatch.case.tables import rows
     from leakmatch.records import LOOKED_AT, Decision
 
@@ -94,6 +97,8 @@ def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) ->
             f"{decided[Decision.REVIEW]} more to review.\n"
             f"Read it with: leakmatch report {case.path}\n"
         )
+        if case.approximate is not None:
+            sys.stderr.write(" ".join(in_words(case.approximate)) + "\n")
         if unread:
             sys.stderr.write(f"{unread:,} items could not be looked at in full; the report lists them.\n")
     match = fail_on_match and decided[Decision.MATCH] > 0

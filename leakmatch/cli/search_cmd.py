@@ -28,12 +28,14 @@ def search(
     workers: options.WorkersOption = None,
     engine: options.EngineOption = None,
     isolation: options.IsolationOption = None,
+    approximate: options.ApproximateOption = None,
     verbose: options.VerboseOption = False,
 ) -> None:
     """Who is in these photos? Candidates on the terminal; no case is written.
 
     Example: leakmatch search found.jpg --gallery school.gallery
     """
+    from leakmatch.case.approximate import in_words
     from leakmatch.pipeline.search import search as run
 
     settings = options.settings(
@@ -43,14 +45,18 @@ def search(
         threshold=threshold,
         engine=engine,
         isolation=isolation,
+        approximate=approximate,
     )
     result = run(photos, gallery, settings)
     candidates = [row for row in result.candidates if every or row["decision"] != "weak"]
     if as_json:
         body = {"candidates": candidates, "problems": result.problems, "photos": result.photos, "faces": result.faces}
+        body |= {} if result.approximate is None else {"approximate": result.approximate}
         typer.echo(json.dumps(body, ensure_ascii=True, indent=2))
     else:
         _print(candidates, result.problems)
+        if result.approximate is not None:
+            sys.stderr.write(" ".join(in_words(result.approximate)) + "\n")
         sys.stderr.write(f"{result.faces} faces in {result.photos} photos, {len(candidates)} candidates.\n")
     unread = any(row["outcome"] not in {"no-face", "not-image"} for row in result.problems)
     matched = fail_on_match and any(row["decision"] == "match" for row in candidates)

@@ -17,7 +17,7 @@ entry of the schema's metadata.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,7 +174,7 @@ class _ParquetFile:
     """A Parquet file, read batch by batch."""
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
-        pa, pq = _parquet()
+        pa, pq, self._list_length = _parquet()
         self._path = path
         try:
             self._file = pq.ParquetFile(stream)
@@ -206,7 +206,8 @@ class _ParquetFile:
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         vectors = columns["vectors"]
         flat = np.asarray(vectors.flatten(), np.float32)
-        if vectors.null_count or len(flat) != n * self.dimension:
+        lengths = np.asarray(self._list_length(vectors))
+        if vectors.null_count or (lengths != self.dimension).any() or len(flat) != n * self.dimension:
             raise self._wrong(f"vectors are not lists of {self.dimension} numbers each")
         texts = {
             name: [str(v or "") for v in columns[name].to_pylist()] if name in columns else [""] * n for name in _TEXTS
@@ -224,10 +225,12 @@ class _ParquetFile:
         return UsageError(f"{self._path}: {what} ({_HELP}).")
 
 
-def _parquet() -> tuple[Any, Any]:
+def _parquet() -> tuple[Any, Any, Callable[[Any], Any]]:
+    """pyarrow, its module for Parquet, and its function for the lengths of lists."""
     try:
         import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingExtra("Parquet", "parquet") from error
-    return pa, pq
+    return pa, pq, pc.list_value_length

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from leakmatch.gallery.store import FACE, PICTURE, Gallery
 from leakmatch.hashing.evidence import COPY_DISTANCE, COPY_SCORE, FACE_CROP, HashIndex, collision_probability
+from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
@@ -33,16 +35,29 @@ class Matcher:
     How many searches a scan will make is not known before its end, so a candidate is kept while it is expected at
     most 1,000 times the accepted number of false candidates *in the searches made so far*. The expectation only grows:
     what is dropped now would be dropped at the end as well, and the case is pruned to the final figure then.
+
+    ``approximate``: what :meth:`approximate` said when the scan was interrupted.
     """
 
     def __init__(
-        self, gallery: Gallery, calibration: Calibration | None, settings: Settings, searches: int = 0
+        self,
+        gallery: Gallery,
+        calibration: Calibration | None,
+        settings: Settings,
+        searches: int = 0,
+        approximate: Mapping[str, Any] | None = None,
     ) -> None:
         templates = gallery.templates()
         self.model_id = gallery.model_id
         self.searches = searches
         self.templates = len(templates)
-        self._index = TemplateIndex(templates, templates.enrolment_id)
+        self._index: TemplateIndex | ApproximateIndex
+        if settings.approximate:
+            self._index = ApproximateIndex(
+                templates, templates.enrolment_id, start=settings.approximate_from, before=approximate
+            )
+        else:
+            self._index = TemplateIndex(templates, templates.enrolment_id)
         self._gallery = gallery
         self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
         self._crops = HashIndex.of_faces(gallery.hashes(FACE))
@@ -57,6 +72,10 @@ class Matcher:
             raise ValueError("neither a calibration nor a threshold")
         pairs = max(self.searches * self.templates, 1)
         return self._calibration.threshold(min(STORED_BAND * self._settings.expected_false / pairs, LARGEST_CHANCE))
+
+    def approximate(self) -> dict[str, Any] | None:
+        """What was measured of an approximate search, as JSON values; ``None`` where the search is exact."""
+        return self._index.record() if isinstance(self._index, ApproximateIndex) else None
 
     def match(self, pictures: Sequence[Picture]) -> list[list[Verdict]]:
         """The candidates of each picture, in the order given."""

@@ -71,7 +71,7 @@ def scan(
     ):
         if ledger.finished is not None:
             return
-        matcher = Matcher(opened, calibration, settings, ledger.totals().searches)
+        matcher = Matcher(opened, calibration, settings, ledger.totals().searches, ledger.approximate)
         with deferred_interrupt() as check:
             sink = ScanSink(ledger, matcher, inventory, progress, check)
             executor.run(_tasks(ledger, inventory), sink)
@@ -213,6 +213,7 @@ class ScanSink:
                 batch.add_candidates(found, dict(enumerate(analysis.crops)))
                 self._faces += len(analysis.faces)
                 self._candidates += len(found)
+        batch.approximate = self._matcher.approximate()
         self._batch, self._pending = Batch(), []
         if len(batch):
             self._case.write(batch)
@@ -310,7 +311,7 @@ def machine(settings: Settings) -> dict[str, Any]:
     }
 
 
-_FIXED: Final = ("budget", "expected_false", "threshold")
+_FIXED: Final = ("budget", "expected_false", "threshold", "approximate", "approximate_from")
 
 
 def _refuse_changes(case: Case, run: Mapping[str, Any], rows: Sequence[SourceRow], inventory: Inventory) -> None:

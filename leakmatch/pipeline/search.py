@@ -29,6 +29,7 @@ class SearchResult:
     problems: list[dict[str, Any]] = field(default_factory=list)
     faces: int = 0
     photos: int = 0
+    approximate: dict[str, Any] | None = None  #: what was measured of an approximate search; ``None``: exact
 
 
 def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchResult:
@@ -56,7 +57,7 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
         seen = [sink.seen[key] for key in sorted(sink.seen)]
         flat = [(path, entry, analysis) for path, entry, analyses in seen for analysis in analyses]
         verdicts = matcher.match([(entry.sha256, analysis) for _, entry, analysis in flat])
-    result = SearchResult(photos=len(sink.seen))
+    result = SearchResult(photos=len(sink.seen), approximate=matcher.approximate())
     result.problems = [
         {"path": file.locator.path, "outcome": str(file.outcome), "detail": file.detail}
         for file in inventory.files

@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from groups import groups
 from numpy.typing import NDArray
 from templates import KINDS, at_cosine, float64_cosines, saturating_product, unit
 
 from leakmatch.arrays import FloatArray, LongArray
+from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.int8 import LEVELS, Int8Screen
 from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.plan import Plan
@@ -161,3 +163,75 @@ def _equal(one: CandidateBatch, other: CandidateBatch) -> None:
     assert np.array_equal(one.probe_index, other.probe_index)
     assert np.array_equal(one.enrolment_id, other.enrolment_id)
     assert np.array_equal(one.score, other.score)
+
+
+class TestApproximateWhereItDoesNotPay(JoinContract):
+    """Then it keeps the whole promise."""
+
+    def index(self, vectors: FloatArray, enrolment_id: LongArray | None = None, each: Each = map) -> TemplateIndex:
+        ids = np.arange(len(vectors), dtype=np.int64) if enrolment_id is None else enrolment_id
+        return ApproximateIndex(vectors, ids, Plan("float32", 0, "under test"), each, start=1)  # type: ignore[return-value]
+
+
+class TestApproximateWhereItPays:
+    """The weaker promise: nearly all pairs, and never one that is none, or with another score."""
+
+    vectors, probes = groups(np.random.default_rng(11), 200, 60)
+    ids = np.random.default_rng(12).permutation(50_000)[: len(vectors)].astype(np.int64)
+
+    def index(self, each: Each = map) -> ApproximateIndex:
+        return ApproximateIndex(self.vectors, self.ids, each=each, start=1)
+
+    def test_nearly_all_pairs_with_their_exact_scores_in_order(self) -> None:
+        index, exact = self.index(), TemplateIndex(self.vectors, self.ids)
+        for threshold in (0.56, 0.6, 0.6331, 0.72):
+            found, wanted = index.join(self.probes, threshold), exact.join(self.probes, threshold)
+            pairs, known = (dict(zip(_keys(b), b.score.tolist(), strict=True)) for b in (found, wanted))
+            assert pairs.items() <= known.items()
+            assert len(pairs) >= 0.999 * len(known) > 20
+            order = np.lexsort((_rows(self.ids, found), found.probe_index))
+            assert np.array_equal(order, np.arange(len(found)))
+        record = index.record()
+        assert (record["searches"], record["exact_searches"]) == (800, 0)
+        assert record["at_least"] >= 0.999
+
+    def test_again_in_other_batches_or_with_threads_it_finds_the_same(self) -> None:
+        found = self.index().join(self.probes, 0.6)
+        _equal(self.index().join(self.probes, 0.6), found)
+        with ThreadPoolExecutor(3) as threads:
+            _equal(self.index(threads.map).join(self.probes, 0.6), found)
+        index = self.index()
+        singly = [index.join(self.probes[i : i + 1], 0.6) for i in range(len(self.probes))]
+        assert np.array_equal(np.concatenate([batch.enrolment_id for batch in singly]), found.enrolment_id)
+        assert np.array_equal(np.concatenate([batch.score for batch in singly]), found.score)
+
+    def test_the_most_unlike_templates_are_never_lost(self) -> None:
+        """Somebody with one photo among people with many lies far from every centre."""
+        rng = np.random.default_rng(13)
+        alone = unit(rng, 40, 128)
+        vectors, ids = np.concatenate((self.vectors, alone)), np.arange(len(self.vectors) + 40, dtype=np.int64)
+        probes = np.concatenate([at_cosine(rng, one, rng.uniform(0.55, 1, 20)) for one in alone])
+        index = ApproximateIndex(vectors, ids, start=1)
+        _equal(index.join(probes, 0.5), TemplateIndex(vectors, ids).join(probes, 0.5))
+        assert index.record()["searches"] == len(probes)
+
+    def test_an_empty_side_and_what_is_no_template(self) -> None:
+        index = self.index()
+        index.join(self.probes, 0.6)
+        assert len(index.join(self.probes[:0], 0.6)) == 0
+        bad = self.probes.copy()
+        bad[17, 3] = np.nan
+        with pytest.raises(ValueError, match="unit norm"):
+            index.join(bad, 0.6)
+        with pytest.raises(ValueError, match="probes"):
+            index.join(self.probes[:, :4], 0.6)
+
+
+def _keys(batch: CandidateBatch) -> list[tuple[int, int]]:
+    return list(zip(batch.probe_index.tolist(), batch.enrolment_id.tolist(), strict=True))
+
+
+def _rows(ids: LongArray, batch: CandidateBatch) -> LongArray:
+    """The rows of the gallery that a batch names."""
+    order = np.argsort(ids)
+    return order[np.searchsorted(ids, batch.enrolment_id, sorter=order)]

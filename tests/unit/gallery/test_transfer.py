@@ -167,6 +167,7 @@ def test_parquet_with_lists_of_any_kind(gallery: Gallery, tmp_path: Path) -> Non
     [
         ({"vectors": [[1.0] * 16] * 5 + [[1.0] * 15]}, "lists of 16 numbers"),
         ({"vectors": [[1.0] * 16] * 5 + [None]}, "lists of 16 numbers"),
+        ({"vectors": [[1.0] * 16] * 2 + [[1.0] * 15, [1.0] * 17] + [[1.0] * 16] * 2}, "lists of 16 numbers"),
         ({"sha256": ["xyz"] + [None] * 5}, "non-hexadecimal"),
         ({"vectors": ["text"] * 6}, "vectors"),
     ],

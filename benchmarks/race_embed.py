@@ -22,12 +22,13 @@ import numpy as np
 from leakmatch.bench.limits import limits
 from leakmatch.bench.machine import machine
 from leakmatch.bench.work import multiply_adds
-from leakmatch.faces.detect import detect_at, open_detector
+from leakmatch.faces.detect import detect_at
 from leakmatch.faces.embed import Embedder
 from leakmatch.faces.geometry import CROP_SIZE
 from leakmatch.faces.packs import Pack, load_pack, verified
 from leakmatch.faces.prepared import open_prepared
 from leakmatch.faces.session import ONNXRUNTIME, OPENVINO, installed
+from leakmatch.faces.yunet import YuNet
 
 SIDE = 320
 
@@ -55,7 +56,7 @@ def detectors(pack: Pack, picture: np.ndarray) -> dict[str, Callable[[], object]
     found: dict[str, Callable[[], object]] = {"OpenCV FaceDetectorYN": lambda: yunet.detect(picture)}
     for engine in (ONNXRUNTIME, OPENVINO):
         if installed(engine):
-            detector = open_detector(pack, engine)
+            detector = YuNet(pack.detector, open_prepared(pack, pack.detector.file, engine))
             found[f"LeakMatch, {engine}"] = lambda detector=detector: detect_at(detector, picture)
     return found
 
@@ -74,11 +75,12 @@ def race(sides: dict[str, Callable[[], object]], work: int, sgemm: float, rounds
     limit = 1000 * work / sgemm
     results: dict[str, object] = {"sgemm": {"ms": round(limit, 2), "times_limit": 1.0}}
     for name in sides:
-        ms = statistics.median(clock[name])
+        fastest = min(clock[name])  # as the limit is: what was least disturbed
         results[name] = {
-            "ms": round(ms, 2),
+            "ms": round(statistics.median(clock[name]), 2),
             "cpu_ms": round(statistics.median(cpu[name]), 2),
-            "times_limit": round(ms / limit, 2),
+            "fastest_ms": round(fastest, 2),
+            "times_limit": round(fastest / limit, 2),
         }
     return results
 

@@ -20,7 +20,6 @@ from leakmatch.faces.packs import Pack
 from leakmatch.faces.picture import Picture
 from leakmatch.faces.prepared import open_prepared
 from leakmatch.faces.regions import regions
-from leakmatch.faces.session import ONNXRUNTIME
 from leakmatch.records import FaceBatch
 
 _LONGEST: Final = 8192  # pixels of an input's longer side: a strip of a picture stays a small input
@@ -36,14 +35,17 @@ _CERTAIN: Final = 40.0  # pixels of a look: faces of this size are not overlooke
 _PLAIN: Final = 0.8  # score from which a face is taken for one without a closer look
 
 
-def open_detector(pack: Pack, engine: str = ONNXRUNTIME) -> Detector:
-    """The pack's detector, run by ``engine``. Raises :class:`~leakmatch.errors.IntegrityError` if it is another kind of
-    model, and as :func:`~leakmatch.faces.prepared.open_prepared`."""
+def open_detector(pack: Pack) -> Detector:
+    """The pack's detector, run by onnxruntime: on inputs of many sizes OpenVINO takes twice the time (docs/models.md).
+
+    Raises :class:`~leakmatch.errors.IntegrityError` if it is another kind of model, and as
+    :func:`~leakmatch.faces.prepared.open_prepared`.
+    """
     from leakmatch.faces.scrfd import Scrfd
     from leakmatch.faces.yunet import YuNet
 
     kinds: dict[str, type[YuNet] | type[Scrfd]] = {"yunet": YuNet, "scrfd": Scrfd}
-    return kinds[pack.detector.kind](pack.detector, open_prepared(pack, pack.detector.file, engine))
+    return kinds[pack.detector.kind](pack.detector, open_prepared(pack, pack.detector.file))
 
 
 def scales(height: int, width: int, rungs: tuple[int, ...]) -> list[float]:

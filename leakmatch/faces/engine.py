@@ -32,7 +32,7 @@ class FaceEngine:
     def __init__(self, pack: Pack, engine: str = ONNXRUNTIME) -> None:
         self.pack = pack
         self.model_id = pack.model_id
-        self._detector = open_detector(pack, engine)
+        self._detector = open_detector(pack)
         self._embedder = Embedder(pack.embedder, open_prepared(pack, pack.embedder.file, engine), pack.model_id)
 
     def analyse(

@@ -23,7 +23,7 @@ from leakmatch.faces.anchors import blob
 from leakmatch.faces.geometry import CROP_SIZE
 from leakmatch.faces.graph import RECIPE, rewritten
 from leakmatch.faces.packs import Pack, verified
-from leakmatch.faces.session import ONNXRUNTIME, Session, open_session
+from leakmatch.faces.session import ONNXRUNTIME, OPENVINO, Session, open_session
 
 FOLDER: Final = "prepared"
 #: The least cosine between any output of the prepared and of the shipped model.
@@ -68,8 +68,12 @@ def check(pack: Pack) -> dict[str, Prepared]:
 
 
 def open_prepared(pack: Pack, file: str, engine: str = ONNXRUNTIME) -> Session:
-    """A session of ``engine`` on the prepared form of the pack's model ``file``. Raises as :func:`prepare`."""
-    return open_session(_ready(pack, file)[1], file, engine)
+    """A session of ``engine`` on the prepared form of the pack's model ``file``. Raises as :func:`prepare`.
+
+    OpenVINO has a fast ``PRelu`` of its own, and is given the embedder as it was shipped.
+    """
+    as_shipped = engine == OPENVINO and file == pack.embedder.file
+    return open_session(verified(pack, file) if as_shipped else _ready(pack, file)[1], file, engine)
 
 
 def agreement(pack: Pack, file: str, prepared: bytes) -> float:

@@ -21,7 +21,10 @@ _RUNS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A pack and what runs its models. ``prepared``: SHA-256 of the prepared files, by name of the shipped file."""
+    """A pack and what embeds its faces; the detector is run by onnxruntime.
+
+    ``prepared``: SHA-256 of the prepared files that are run, by name of the shipped file.
+    """
 
     pack: Pack
     engine: str
@@ -44,8 +47,9 @@ def make_ready(pack: Pack, engine: str = AUTO) -> Runtime:
     if engine == AUTO:
         engine = _faster(pack)
     elif engine != ONNXRUNTIME:
-        open_prepared(pack, pack.detector.file, engine)  # says here, and not in every worker, that it is missing
-    return Runtime(pack, engine, installed(engine) or "", {file: record.sha256 for file, record in records.items()})
+        open_prepared(pack, pack.embedder.file, engine)  # says here, and not in every worker, that it is missing
+    run = (file for file in records if engine == ONNXRUNTIME or file != pack.embedder.file)
+    return Runtime(pack, engine, installed(engine) or "", {file: records[file].sha256 for file in run})
 
 
 def _faster(pack: Pack) -> str:

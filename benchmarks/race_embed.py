@@ -2,9 +2,10 @@
 
     python benchmarks/race_embed.py [--rounds 30] [--json FILE]
 
-One thread each, by turns in one process; medians of the clock and of the processor time. The limit is numpy's float32
-matrix product with as many multiply-adds as the network has (0.574 thousand million), at the best of a few sizes. The
-same for detection at 320 x 320 pixels: OpenCV's FaceDetectorYN and LeakMatch's detector on one scale.
+One thread each, by turns in one process; medians of the clock and of the processor time, and the fastest turn, which is
+held against the limit: on both sides what was least disturbed. The limit is numpy's float32 matrix product with as many
+multiply-adds as the network has (0.574 thousand million), at the best of a few sizes. The same for detection at 320 x
+320 pixels: OpenCV's FaceDetectorYN and LeakMatch's detector on one scale.
 """
 
 from __future__ import annotations

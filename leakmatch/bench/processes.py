@@ -27,16 +27,23 @@ class Usage:
     peak_bytes: int = 0
     cpu_seconds: Counter[str] = field(default_factory=Counter)
     worker_bytes: int = 0  #: the most that one worker held on its own
+    threads: Counter[str] = field(default_factory=Counter)  #: the most that one process of each role had
 
 
 class Watch:
-    """Watches this process and its workers while it is entered. What a process did in its last quarter of a second,
-    before it ended by itself, may be missed."""
+    """Watches a process, this one unless told, and its workers while it is entered.
 
-    def __init__(self) -> None:
+    What a process did in its last quarter of a second, before it ended by itself, may be missed. To look at memory
+    costs the process that is looked at some milliseconds each time; ``memory`` false leaves it alone.
+    """
+
+    def __init__(self, pid: int | None = None, *, memory: bool = True) -> None:
+        self._pid = pid or os.getpid()
+        self._memory = memory
         self._peak = self._worker = 0
         self._cpu: dict[tuple[str, int], float] = {}
-        self._base = _cpu_seconds(os.getpid()) or 0.0
+        self._threads: Counter[str] = Counter()
+        self._base = _cpu_seconds(self._pid) or 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -55,7 +62,7 @@ class Watch:
         seconds: Counter[str] = Counter()
         for (role, _), taken in list(self._cpu.items()):
             seconds[role] += taken  # type: ignore[assignment]
-        return Usage(self._peak, seconds, self._worker)
+        return Usage(self._peak, seconds, self._worker, Counter(self._threads))
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY):
@@ -64,16 +71,18 @@ class Watch:
 
     def _look(self) -> None:
         total = 0
-        for pid in [os.getpid(), *_children(os.getpid())]:
-            role = _role(pid)
+        for pid in [self._pid, *_children(self._pid)]:
+            role = PARENT if pid == self._pid else _role(pid)
             taken = _cpu_seconds(pid)
             if role is None or taken is None:
                 continue
             self._cpu[role, pid] = taken - self._base if role == PARENT else taken
-            size = _proportional_bytes(pid)
-            total += size
-            if role != PARENT:
-                self._worker = max(self._worker, size)
+            self._threads[role] = max(self._threads[role], _threads(pid))
+            if self._memory:
+                size = _proportional_bytes(pid)
+                total += size
+                if role != PARENT:
+                    self._worker = max(self._worker, size)
         self._peak = max(self._peak, total)
 
 
@@ -89,9 +98,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _role(pid: int) -> str | None:
-    """``None`` for a process that is none of LeakMatch's."""
-    if pid == os.getpid():
-        return PARENT
+    """``None`` for a process that is no worker of LeakMatch's."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -106,6 +113,13 @@ def _cpu_seconds(pid: int) -> float | None:
     except OSError:
         return None
     return (int(after_name[11]) + int(after_name[12])) / _TICK
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0  # ended meanwhile
 
 
 def _proportional_bytes(pid: int) -> int:

@@ -1,6 +1,6 @@
 """Does a scan hold its rate per core from one core to all, and from a small archive to a large one?
 
-    python benchmarks/scaling.py PHOTOS.zip [--rounds 3] [--sizes 400 1000] [--gallery 100000] [--json FILE] [--svg FILE]
+    python benchmarks/scaling.py PHOTOS.zip [--rounds 3] [--sizes 400 1000] [--json FILE] [--svg FILE]
 
 The same photos lie in a folder, in a zip and in a tar.gz. Each is scanned on one core and on all cores that this
 process may use (and on the powers of two between), held there by the processor affinity of the scan, which chooses its
@@ -72,7 +72,7 @@ def pack_up(photos: list[tuple[str, bytes]], folder: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             archive.writestr(name, data)
-    with tarfile.open(f"{base}.tar.gz", "w:gz", compresslevel=6) as archive:
+    with tarfile.open(f"{base}.tar.gz", "w:gz", compresslevel=1) as archive:
         archive.add(f"{base}.folder", "photos")
 
 
@@ -81,7 +81,7 @@ def scan(source: Path, folder: Path, cores: list[int], engine: str) -> Run:
     command = [sys.executable, "-m", "leakmatch", "scan", str(source), "--quiet", "--engine", engine]
     command += ["--gallery", str(folder / "scaling.gallery"), "--case", str(case)]
     began = time.perf_counter()
-    process = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    process = subprocess.Popen(["taskset", "-c", ",".join(map(str, cores)), *command])
     with Watch(process.pid, memory=False) as watch:
         if process.wait() != 0:
             raise SystemExit(f"{source}: the scan ended with {process.returncode}")

@@ -86,6 +86,16 @@ class Watch:
         self._peak = max(self._peak, total)
 
 
+def cpu_by_role(pid: int) -> Counter[str]:
+    """Processor seconds that process ``pid`` and its workers have taken so far, all processes of a role together."""
+    seconds: Counter[str] = Counter()
+    for process in [pid, *_children(pid)]:
+        role = PARENT if process == pid else _role(process)
+        if role is not None:
+            seconds[role] += _cpu_seconds(process) or 0.0  # type: ignore[assignment]
+    return seconds
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     try:

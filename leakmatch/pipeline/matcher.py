@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
 from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
+
+#: A second's faces against fewer templates take one thread some milliseconds; nobody waits for that.
+THREADS_FROM: Final = 200_000
 
 Picture = tuple[bytes | None, ImageAnalysis]
 
@@ -30,19 +35,28 @@ class _Block:
 class Matcher:
     """Compares pictures with one gallery. ``searches`` is the number of templates compared before (on resume).
 
+    ``threads`` share the join with a large gallery. A scan waits for its join, and the analysers soon wait for the
+    scan; while they do, their cores are free for it.
+
     How many searches a scan will make is not known before its end, so a candidate is kept while it is expected at
     most 1,000 times the accepted number of false candidates *in the searches made so far*. The expectation only grows:
     what is dropped now would be dropped at the end as well, and the case is pruned to the final figure then.
     """
 
     def __init__(
-        self, gallery: Gallery, calibration: Calibration | None, settings: Settings, searches: int = 0
+        self,
+        gallery: Gallery,
+        calibration: Calibration | None,
+        settings: Settings,
+        searches: int = 0,
+        threads: ThreadPoolExecutor | None = None,
     ) -> None:
         templates = gallery.templates()
         self.model_id = gallery.model_id
         self.searches = searches
         self.templates = len(templates)
-        self._index = TemplateIndex(templates, templates.enrolment_id)
+        each = threads.map if threads is not None and len(templates) >= THREADS_FROM else map
+        self._index = TemplateIndex(templates, templates.enrolment_id, each=each)
         self._gallery = gallery
         self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
         self._crops = HashIndex.of_faces(gallery.hashes(FACE))

@@ -28,6 +28,7 @@ class Usage:
     cpu_seconds: Counter[str] = field(default_factory=Counter)
     worker_bytes: int = 0  #: the most that one worker held on its own
     threads: Counter[str] = field(default_factory=Counter)  #: the most that one process of each role had
+    role_bytes: Counter[str] = field(default_factory=Counter)  #: the most that all processes of each role held
 
 
 class Watch:
@@ -43,6 +44,7 @@ class Watch:
         self._peak = self._worker = 0
         self._cpu: dict[tuple[str, int], float] = {}
         self._threads: Counter[str] = Counter()
+        self._role_bytes: Counter[str] = Counter()
         self._base = _cpu_seconds(self._pid) or 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -62,7 +64,7 @@ class Watch:
         seconds: Counter[str] = Counter()
         for (role, _), taken in list(self._cpu.items()):
             seconds[role] += taken  # type: ignore[assignment]
-        return Usage(self._peak, seconds, self._worker, Counter(self._threads))
+        return Usage(self._peak, seconds, self._worker, Counter(self._threads), Counter(self._role_bytes))
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY):
@@ -70,7 +72,7 @@ class Watch:
         self._look()
 
     def _look(self) -> None:
-        total = 0
+        sizes: Counter[str] = Counter()
         for pid in [self._pid, *_children(self._pid)]:
             role = PARENT if pid == self._pid else _role(pid)
             taken = _cpu_seconds(pid)
@@ -80,10 +82,11 @@ class Watch:
             self._threads[role] = max(self._threads[role], _threads(pid))
             if self._memory:
                 size = _proportional_bytes(pid)
-                total += size
+                sizes[role] += size
                 if role != PARENT:
                     self._worker = max(self._worker, size)
-        self._peak = max(self._peak, total)
+        self._peak = max(self._peak, sizes.total())
+        self._role_bytes |= sizes
 
 
 def cpu_by_role(pid: int) -> Counter[str]:

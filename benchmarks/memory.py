@@ -2,10 +2,11 @@
 
     python benchmarks/memory.py [--members 10000 200000] [--json FILE] [--svg FILE]
 
-Members are JPEGs of 32x32 pixels, no two alike and without a face (``pictures``: each is hashed, decoded, looked at and
-recorded), or files that are no pictures (``others``, ten times as fast, so the ledger grows fastest). Each archive is
-scanned by two workers in a process of its own. What counts is the most that all processes hold together at one time;
-pages that several share count once. It is looked at four times a second.
+Members are JPEGs of 32x32 pixels, no two alike (``pictures``: each goes to an analyser and into the ledger), or files
+that are no pictures (``others``: nothing holds up the reader). Each archive is scanned by two workers in a process of
+its own. So that 200,000 pictures take minutes, analysers look at the first 20 and answer the others with what they saw;
+``--look`` has them look at all. What counts is the most that all processes hold together at one time, looked at four
+times a second once all have started; pages that several share count once.
 """
 
 from __future__ import annotations
@@ -27,20 +28,23 @@ from typing import Any
 
 import cv2
 import numpy as np
+from ceiling import canned
 from race_pipeline import alone
 
 from leakmatch.bench import generated
 from leakmatch.bench.machine import machine
-from leakmatch.bench.processes import Watch
+from leakmatch.bench.processes import Watch, cpu_by_role
 from leakmatch.case.store import Case
 from leakmatch.faces.packs import load_pack
 from leakmatch.offered import ONE_THREAD
+from leakmatch.pipeline import process
 from leakmatch.pipeline.scan import scan
 from leakmatch.settings import Settings
 
 KINDS = ("pictures", "others")
 FORMATS = ("zip", "tar.gz")
 _SIDE = 32
+_IDLE_SECONDS = 0.05  # of processor time in a second
 
 
 def members(kind: str, count: int) -> Iterator[tuple[str, bytes]]:
@@ -67,11 +71,32 @@ def write(path: Path, kind: str, count: int) -> None:
             archive.addfile(header, io.BytesIO(data))
 
 
+def settled() -> None:
+    """Wait until every worker has loaded what it needs, and waits for work."""
+    before = cpu_by_role(os.getpid())
+    while True:
+        time.sleep(1)
+        after = cpu_by_role(os.getpid())
+        if after["analyser"] and after["analyser"] - before["analyser"] < _IDLE_SECONDS:
+            return
+        before = after
+
+
 def measure(source: Path, gallery: Path, case: Path) -> dict[str, Any]:
     """A scan in this process, which the caller has started for it alone."""
     began = time.perf_counter()
-    with Watch() as watch:
-        scan([source], gallery, case, Settings(workers=2, engine="onnxruntime"))
+    watch = Watch()
+    watching = False
+
+    def progress(**_: int) -> None:
+        nonlocal watching
+        if not watching:
+            watching = True
+            settled()
+            watch.__enter__()
+
+    scan([source], gallery, case, Settings(workers=2, engine="onnxruntime"), progress)
+    watch.__exit__(None, None, None)
     usage = watch.usage()
     with Case.open(case) as done:
         items = done.count("items")
@@ -107,12 +132,15 @@ def main() -> None:
     parser.add_argument("--members", type=int, nargs="+", default=[10_000, 200_000])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--look", action="store_true", help="look at every picture: 3 ms of a core for each")
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--svg", type=Path, help="also plot the result here (takes matplotlib)")
     parser.add_argument("--lock", type=Path, help="hold this file's lock in each scan (machines that several share)")
     parser.add_argument("--one", nargs=3, type=Path, metavar=("SOURCE", "GALLERY", "CASE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
+        if not arguments.look:
+            process.subprocess.Popen = canned
         print(json.dumps(measure(*arguments.one)))
         return
     results = []
@@ -126,6 +154,7 @@ def main() -> None:
                 source = folder / f"{kind}.{form}"
                 write(source, kind, count)
                 command = [sys.executable, __file__, "--one", str(source), str(gallery), str(case)]
+                command += ["--look"] * arguments.look
                 with alone(arguments.lock):
                     done = subprocess.run(command, env=os.environ | ONE_THREAD, check=True, capture_output=True)
                 case.unlink()

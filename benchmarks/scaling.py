@@ -123,7 +123,7 @@ def plot(record: dict[str, Any], file: Path) -> None:
         by_cores.plot([row["cores"] for row in rows], [row["photos_per_second"] for row in rows], "o-", label=name)
         last = rows[-1]["by_size"]
         by_size.plot([row["photos"] for row in last], [row["photos_per_second"] for row in last], "o-", label=name)
-    one = max(row["photos_per_second"] for row in record["results"] if row["cores"] == 1)
+    one = max((row["photos_per_second"] / row["cores"] for row in record["results"] if row["cores"] == 1), default=0)
     most = max(row["cores"] for row in record["results"])
     by_cores.plot([1, most], [one, most * one], ":", color="grey", label="the same per core")
     by_cores.set(xlabel="cores", ylabel="photos a second", xlim=(0, None), ylim=(0, None), title="cores")
@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[400, 1000], help="numbers of photos, two or more")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--cores", type=int, nargs="+", help="default: powers of two, and all")
     parser.add_argument("--gallery", type=int, default=100_000, help="made-up templates in the gallery")
     parser.add_argument("--pack", default="opencv-zoo")
     parser.add_argument("--engine", default="onnxruntime")
@@ -151,7 +152,9 @@ def main() -> None:
     arguments = parser.parse_args()
     sizes = sorted(arguments.sizes)
     usable = sorted(os.sched_getaffinity(0))
-    cores = sorted({len(usable), *(2**k for k in range(len(usable).bit_length()) if 2**k <= len(usable))})
+    cores = arguments.cores or sorted(
+        {len(usable), *(2**k for k in range(len(usable).bit_length()) if 2**k <= len(usable))}
+    )
     runs: dict[tuple[str, int, int], list[Run]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

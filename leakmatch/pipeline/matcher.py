@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from threading import Lock
+from typing import Any, Final
 
 import numpy as np
 
+from leakmatch.arrays import FloatArray
 from leakmatch.gallery.store import FACE, PICTURE, Gallery
 from leakmatch.hashing.evidence import COPY_DISTANCE, COPY_SCORE, FACE_CROP, HashIndex, collision_probability
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
+from leakmatch.matching.screen import Rows
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
 from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
@@ -30,6 +33,22 @@ class _Block:
     vectors: list[np.ndarray]
     picture: list[int]
     face: list[int]
+
+
+class _OneAtATime:
+    """Templates in a file that several threads may ask for: one of them reads at a time."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._lock = Lock()
+        self.shape, self.dtype, self.ndim = rows.shape, rows.dtype, rows.ndim
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Any, /) -> FloatArray:
+        with self._lock:
+            return self._rows[rows]
 
 
 class Matcher:
@@ -55,8 +74,10 @@ class Matcher:
         self.model_id = gallery.model_id
         self.searches = searches
         self.templates = len(templates)
-        each = threads.map if threads is not None and len(templates) >= THREADS_FROM else map
-        self._index = TemplateIndex(templates, templates.enrolment_id, each=each)
+        if threads is not None and len(templates) >= THREADS_FROM:
+            self._index = TemplateIndex(_OneAtATime(templates), templates.enrolment_id, each=threads.map)
+        else:
+            self._index = TemplateIndex(templates, templates.enrolment_id)
         self._gallery = gallery
         self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
         self._crops = HashIndex.of_faces(gallery.hashes(FACE))

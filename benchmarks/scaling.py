@@ -8,7 +8,8 @@ workers by it. All runs take turns. Rates are steady ones: the smallest size is 
 not count. On one core the reader, the parent and the one analyser share it: nothing is given away for free.
 
 Beside the rate stands the processor time of each role for a photo, which says what would be full first on a machine
-with more cores.
+with more cores. Where the machine has other work, the clock is disturbed by it and processor time hardly: as long as no
+core waits, the rate for each core is one over the processor time of a photo (``cpu_to_one_core``).
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ class Run:
     faces: int
     cpu: dict[str, float] = field(default_factory=dict)
     threads: dict[str, int] = field(default_factory=dict)
+
+
+Runs = dict[tuple[str, int, int], list[Run]]  # by format, cores and photos
 
 
 def photos_of(source: Path, count: int) -> list[tuple[str, bytes]]:
@@ -155,23 +159,34 @@ def main() -> None:
     cores = arguments.cores or sorted(
         {len(usable), *(2**k for k in range(len(usable).bit_length()) if 2**k <= len(usable))}
     )
-    runs: dict[tuple[str, int, int], list[Run]] = {}
+    runs: Runs = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = photos_of(arguments.photos, sizes[-1])
         for size in sizes:
             pack_up(photos[:size], folder)
         generated.gallery(folder / "scaling.gallery", load_pack(arguments.pack), arguments.gallery)
-        for _, kind, size in itertools.product(range(arguments.rounds), arguments.formats, sizes):
+        for number in range(arguments.rounds):
             with alone(arguments.lock):
-                for count in cores:
+                for kind, size, count in itertools.product(arguments.formats, sizes, cores):
                     run = scan(folder / f"{size}.{kind}", folder, usable[:count], arguments.engine)
                     runs.setdefault((kind, count, size), []).append(run)
-    results = []
+            print(f"round {number + 1} of {arguments.rounds}", flush=True)
+            record = results(arguments, runs, sizes, cores)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if arguments.svg:
+        plot(record, arguments.svg)
+
+
+def results(arguments: argparse.Namespace, runs: Runs, sizes: list[int], cores: list[int]) -> dict[str, Any]:
+    """What is known so far, also printed."""
+    rows: list[dict[str, Any]] = []
     for kind, count in itertools.product(arguments.formats, cores):
         row = {"format": kind, "cores": count, **steady(runs[kind, count, sizes[0]], runs[kind, count, sizes[-1]])}
-        one = results[-cores.index(count)] if count > 1 else row
+        one = rows[-cores.index(count)] if count > 1 else row
         row["per_core_to_one_core"] = round(row["photos_per_second"] / count / one["photos_per_second"], 3)
+        row["cpu_to_one_core"] = round(sum(row["cpu_ms_per_photo"].values()) / sum(one["cpu_ms_per_photo"].values()), 3)
         row["by_size"] = [
             {
                 "photos": size,
@@ -180,28 +195,24 @@ def main() -> None:
             }
             for size in sizes
         ]
-        results.append(row)
+        rows.append(row)
         print(
             f"{kind:<7} {count} cores {row['photos_per_second']:>7} photos/s  {row['per_core_to_one_core']} of one core"
             f"  ms of each role {row['cpu_ms_per_photo']}  threads {row['most_threads']}",
             flush=True,
         )
-    record = {
+    return {
         "machine": machine(),
         "engine": arguments.engine,
         "pack": arguments.pack,
         "gallery": arguments.gallery,
-        "rounds": arguments.rounds,
+        "rounds": len(runs[arguments.formats[0], cores[0], sizes[0]]),
         "sizes": sizes,
-        "results": results,
+        "results": rows,
         "runs": [
             {"format": f, "cores": c, "size": s, **asdict(run)} for (f, c, s), each in runs.items() for run in each
         ],
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if arguments.svg:
-        plot(record, arguments.svg)
 
 
 if __name__ == "__main__":

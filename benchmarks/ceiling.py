@@ -93,13 +93,12 @@ def main() -> None:
         photos = photos_of(arguments.photos, _SOURCES)
         generated.gallery(folder / "ceiling.gallery", load_pack("opencv-zoo"), arguments.gallery)
         sizes = {0: arguments.count, arguments.large: arguments.count // 20}
-        for size, kind in itertools.product(sizes, FORMATS):
-            pack_up(repeated(photos, sizes[size], size), folder)
-            for _ in range(arguments.rounds):
-                with alone(arguments.lock):
-                    runs.setdefault((kind, size), []).append(
-                        serve(folder / f"{sizes[size]}.{kind}", folder, arguments.workers)
-                    )
+        for size, count in sizes.items():
+            pack_up(repeated(photos, count, size), folder)
+        with alone(arguments.lock):
+            for _, (size, count), kind in itertools.product(range(arguments.rounds), sizes.items(), FORMATS):
+                run = serve(folder / f"{count}.{kind}", folder, arguments.workers)
+                runs.setdefault((kind, size), []).append(run)
     results = []
     for (kind, size), each in runs.items():
         row = {role: round(statistics.median(run[role] for run in each), 3) for role in ("clock", *ROLES)}

@@ -109,6 +109,15 @@ def measure(source: Path, gallery: Path, case: Path) -> dict[str, Any]:
     }
 
 
+def measured_alone(source: Path, gallery: Path, case: Path, *, look: bool) -> dict[str, Any]:
+    """:func:`measure` in a process of its own."""
+    command = [sys.executable, __file__, "--one", str(source), str(gallery), str(case), *["--look"] * look]
+    done = subprocess.run(command, env=os.environ | ONE_THREAD, check=True, capture_output=True)
+    case.unlink()
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def plot(record: dict[str, Any], file: Path) -> None:
     """Peak memory against the number of members."""
     import matplotlib as mpl
@@ -149,20 +158,15 @@ def main() -> None:
         gallery, case = folder / "memory.gallery", folder / "memory.case"
         generated.gallery(gallery, load_pack("opencv-zoo"), 1000)
         for kind, form in itertools.product(arguments.kinds, arguments.formats):
-            first = None
-            for count in sorted(arguments.members):
-                source = folder / f"{kind}.{form}"
+            sources = [folder / f"{count}.{form}" for count in sorted(arguments.members)]
+            for source, count in zip(sources, sorted(arguments.members), strict=True):
                 write(source, kind, count)
-                command = [sys.executable, __file__, "--one", str(source), str(gallery), str(case)]
-                command += ["--look"] * arguments.look
-                with alone(arguments.lock):
-                    done = subprocess.run(command, env=os.environ | ONE_THREAD, check=True, capture_output=True)
-                case.unlink()
-                row = {"kind": kind, "format": form, "members": count, **json.loads(done.stdout)}
-                first = first or row["peak_mib"]
-                row["to_the_smallest"] = round(row["peak_mib"] / first, 3)
-                results.append(row)
-                print(row, flush=True)
+            with alone(arguments.lock):
+                found = [measured_alone(source, gallery, case, look=arguments.look) for source in sources]
+            for count, row in zip(sorted(arguments.members), found, strict=True):
+                share = round(row["peak_mib"] / found[0]["peak_mib"], 3)
+                results.append({"kind": kind, "format": form, "members": count, **row, "to_the_smallest": share})
+                print(results[-1], flush=True)
     record = {"machine": machine(), "results": results}
     if arguments.json:
         arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -56,6 +57,12 @@ def offered(root: Path = Path("/")) -> Offered:
     if available is not None:
         free.append(1024 * available)
     return Offered(_affinity(), min(quotas, default=None), min(free, default=None))
+
+
+@cache
+def offered_at_first() -> Offered:
+    """What was offered when this was first asked: later, the workers themselves have taken their part of the memory."""
+    return offered()
 
 
 def _affinity() -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from leakmatch.errors import UsageError, os_error
-from leakmatch.offered import offered
+from leakmatch.offered import offered, offered_at_first
 from leakmatch.records import Budget
 
 DEFAULT_PACK = "opencv-zoo"
@@ -65,7 +65,7 @@ class Settings:
     @property
     def worker_count(self) -> int:
         """The number of workers to start: as told, else one for each core as far as memory carries."""
-        return self.workers or offered().workers(WORKER_BYTES)
+        return self.workers or offered_at_first().workers(WORKER_BYTES)
 
 
 def usable_cores() -> int:

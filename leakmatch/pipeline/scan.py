@@ -23,7 +23,7 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.matching.calibration import Calibration
-from leakmatch.offered import offered
+from leakmatch.offered import offered_at_first
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
@@ -324,7 +324,7 @@ def machine(settings: Settings) -> dict[str, Any]:
         "processor": platform.machine(),
         "python": sys.version.split()[0],
         "cores": os.cpu_count(),
-        "offered": asdict(offered()),
+        "offered": asdict(offered_at_first()),
         "workers": settings.worker_count,
         "versions": {name: metadata.version(name) for name in packages},
     }

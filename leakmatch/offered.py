@@ -120,13 +120,13 @@ def _quota(folder: Path) -> float | None:
 
 def _left(folder: Path) -> int | None:
     """Bytes up to the group's limit; what the kernel would give up first, cache not in use, counts as free."""
-    for limit, used, cache in (
+    for limit, used, idle in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         most, taken = _number(_text(folder / limit)), _number(_text(folder / used))
         if most is not None and taken is not None:
-            return max(0, most - max(0, taken - (_field(_text(folder / "memory.stat"), cache) or 0)))
+            return max(0, most - max(0, taken - (_field(_text(folder / "memory.stat"), idle) or 0)))
     return None
 
 

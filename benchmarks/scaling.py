@@ -184,8 +184,8 @@ def results(arguments: argparse.Namespace, runs: Runs, sizes: list[int], cores: 
     rows: list[dict[str, Any]] = []
     for kind, count in itertools.product(arguments.formats, cores):
         row = {"format": kind, "cores": count, **steady(runs[kind, count, sizes[0]], runs[kind, count, sizes[-1]])}
-        one = rows[-cores.index(count)] if count > 1 else row
-        row["per_core_to_one_core"] = round(row["photos_per_second"] / count / one["photos_per_second"], 3)
+        one = rows[-cores.index(count)] if cores.index(count) else row
+        row["per_core_to_one_core"] = round(row["photos_per_second"] / count / (one["photos_per_second"] / cores[0]), 3)
         row["cpu_to_one_core"] = round(sum(row["cpu_ms_per_photo"].values()) / sum(one["cpu_ms_per_photo"].values()), 3)
         row["by_size"] = [
             {

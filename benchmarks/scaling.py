@@ -9,7 +9,8 @@ not count. On one core the reader, the parent and the one analyser share it: not
 
 Beside the rate stands the processor time of each role for a photo, which says what would be full first on a machine
 with more cores. Where the machine has other work, the clock is disturbed by it and processor time hardly: as long as no
-core waits, the rate for each core is one over the processor time of a photo (``cpu_to_one_core``).
+core waits, the rate for each core is one over the processor time of a photo (``cpu_to_one_core``). ``others`` of a run
+says what it shared the machine with: one with much of it is no measurement of a rate on all cores.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Run:
     seconds: float
     photos: int
     faces: int
+    others: float  # core seconds that other processes of the machine took meanwhile
     cpu: dict[str, float] = field(default_factory=dict)
     threads: dict[str, int] = field(default_factory=dict)
 
@@ -80,21 +82,28 @@ def pack_up(photos: list[tuple[str, bytes]], folder: Path) -> None:
         archive.add(f"{base}.folder", "photos")
 
 
+def busy_seconds() -> float:
+    """Core seconds that the whole machine has worked since it was started: all but idle and waiting, proc(5)."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def scan(source: Path, folder: Path, cores: list[int], engine: str) -> Run:
     case = folder / "scaling.case"
     command = [sys.executable, "-m", "leakmatch", "scan", str(source), "--quiet", "--engine", engine]
     command += ["--gallery", str(folder / "scaling.gallery"), "--case", str(case)]
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), busy_seconds()
     process = subprocess.Popen(["taskset", "-c", ",".join(map(str, cores)), *command])
     with Watch(process.pid, memory=False) as watch:
         if process.wait() != 0:
             raise SystemExit(f"{source}: the scan ended with {process.returncode}")
-        seconds = time.perf_counter() - began
+        seconds, busy_after = time.perf_counter() - began, busy_seconds()
     with Case.open(case) as done:
         totals = done.totals()
     case.unlink()
     usage = watch.usage()
-    return Run(seconds, totals.pictures, totals.searches, dict(usage.cpu_seconds), dict(usage.threads))
+    others = max(0.0, busy_after - busy - usage.cpu_seconds.total())
+    return Run(seconds, totals.pictures, totals.searches, others, dict(usage.cpu_seconds), dict(usage.threads))
 
 
 def steady(few: list[Run], many: list[Run]) -> dict[str, Any]:

@@ -35,10 +35,11 @@ import cv2
 import numpy as np
 
 from leakmatch.bench import generated
-from leakmatch.bench.limits import ONE_THREAD, limits
+from leakmatch.bench.limits import limits
 from leakmatch.bench.machine import machine
 from leakmatch.case.store import Case
 from leakmatch.faces.packs import load_pack
+from leakmatch.offered import ONE_THREAD
 from leakmatch.settings import usable_cores
 
 FEW, MANY = 500, 1500

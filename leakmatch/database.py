@@ -127,7 +127,13 @@ class Database:
         try:
             with storage(path):
                 uri = f"{path.resolve().as_uri()}?mode={mode}"
-                connection = sqlite3.connect(uri, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+                connection = sqlite3.connect(
+                    uri,
+                    uri=True,
+                    timeout=_WAIT_SECONDS,
+                    isolation_level=None,
+                    check_same_thread=not steady,  # a steady reader may be read by several threads, one at a time
+                )
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA temp_store = MEMORY")
                 connection.execute("PRAGMA secure_delete = ON")

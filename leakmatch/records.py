@@ -186,6 +186,9 @@ class FaceBatch:
         return len(self.scores)
 
 
+_UNIT_TOLERANCE: Final = 1e-3  # of the norm of a template
+
+
 @dataclass(frozen=True, slots=True)
 class TemplateBatch:
     """Face templates: ``vectors`` float32[F,D] of unit norm, ``quality`` float32[F] in [0, 1], ``valid`` bool[F].
@@ -206,8 +209,8 @@ class TemplateBatch:
         check(self.valid, (n,), np.bool_, "valid")
         check_finite(self.vectors, "vectors")
         check_finite(self.quality, "quality")
-        norms = np.linalg.norm(self.vectors, axis=1)
-        if not np.allclose(norms, self.valid.astype(np.float32), atol=1e-3):
+        norms = np.sqrt(np.einsum("ij,ij->i", self.vectors, self.vectors))
+        if not (np.abs(norms - self.valid) <= _UNIT_TOLERANCE).all():
             raise ValueError("vectors: not of unit norm")
 
     def __len__(self) -> int:

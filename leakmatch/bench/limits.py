@@ -18,14 +18,12 @@ from typing import Final
 
 import numpy as np
 
+from leakmatch.offered import ONE_THREAD
+
 #: Sides of the square matrices: large enough for the peak on all processors tried, 5 to 10 ms of one core each.
 _SIDES: Final = (512, 768, 1024)
 _READ_BYTES: Final = 256 << 20  # past every cache
 _SECONDS: Final = 0.4
-
-
-#: Keeps the BLAS below numpy to one thread a call; read when numpy is first imported.
-ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ def sgemm_rate(threads: int = 1, seconds: float = _SECONDS) -> float:
     """Multiply-adds a second of numpy's float32 matrix product, ``threads`` of them side by side.
 
     The best of a few sizes over ``seconds`` each: a limit is what the machine can do when nothing disturbs it. The
-    process must have :data:`ONE_THREAD` in its environment.
+    process must have :data:`~leakmatch.offered.ONE_THREAD` in its environment.
     """
     return max(_gemm_rate(side, threads, seconds) for side in _SIDES)
 

@@ -27,16 +27,25 @@ class Usage:
     peak_bytes: int = 0
     cpu_seconds: Counter[str] = field(default_factory=Counter)
     worker_bytes: int = 0  #: the most that one worker held on its own
+    threads: Counter[str] = field(default_factory=Counter)  #: the most that one process of each role had
+    role_bytes: Counter[str] = field(default_factory=Counter)  #: the most that all processes of each role held
 
 
 class Watch:
-    """Watches this process and its workers while it is entered. What a process did in its last quarter of a second,
-    before it ended by itself, may be missed."""
+    """Watches a process, this one unless told, and its workers while it is entered.
 
-    def __init__(self) -> None:
+    What a process did in its last quarter of a second, before it ended by itself, may be missed. To look at memory
+    costs the process that is looked at some milliseconds each time; ``memory`` false leaves it alone.
+    """
+
+    def __init__(self, pid: int | None = None, *, memory: bool = True) -> None:
+        self._pid = pid or os.getpid()
+        self._memory = memory
         self._peak = self._worker = 0
         self._cpu: dict[tuple[str, int], float] = {}
-        self._base = _cpu_seconds(os.getpid()) or 0.0
+        self._threads: Counter[str] = Counter()
+        self._role_bytes: Counter[str] = Counter()
+        self._base = _cpu_seconds(self._pid) or 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -55,7 +64,7 @@ class Watch:
         seconds: Counter[str] = Counter()
         for (role, _), taken in list(self._cpu.items()):
             seconds[role] += taken  # type: ignore[assignment]
-        return Usage(self._peak, seconds, self._worker)
+        return Usage(self._peak, seconds, self._worker, Counter(self._threads), Counter(self._role_bytes))
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY):
@@ -63,18 +72,31 @@ class Watch:
         self._look()
 
     def _look(self) -> None:
-        total = 0
-        for pid in [os.getpid(), *_children(os.getpid())]:
-            role = _role(pid)
+        sizes: Counter[str] = Counter()
+        for pid in [self._pid, *_children(self._pid)]:
+            role = PARENT if pid == self._pid else _role(pid)
             taken = _cpu_seconds(pid)
             if role is None or taken is None:
                 continue
             self._cpu[role, pid] = taken - self._base if role == PARENT else taken
-            size = _proportional_bytes(pid)
-            total += size
-            if role != PARENT:
-                self._worker = max(self._worker, size)
-        self._peak = max(self._peak, total)
+            self._threads[role] = max(self._threads[role], _threads(pid))
+            if self._memory:
+                size = _proportional_bytes(pid)
+                sizes[role] += size
+                if role != PARENT:
+                    self._worker = max(self._worker, size)
+        self._peak = max(self._peak, sizes.total())
+        self._role_bytes |= sizes
+
+
+def cpu_by_role(pid: int) -> Counter[str]:
+    """Processor seconds that process ``pid`` and its workers have taken so far, all processes of a role together."""
+    seconds: Counter[str] = Counter()
+    for process in [pid, *_children(pid)]:
+        role = PARENT if process == pid else _role(process)
+        if role is not None:
+            seconds[role] += _cpu_seconds(process) or 0.0  # type: ignore[assignment]
+    return seconds
 
 
 def _children(pid: int) -> list[int]:
@@ -89,9 +111,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _role(pid: int) -> str | None:
-    """``None`` for a process that is none of LeakMatch's."""
-    if pid == os.getpid():
-        return PARENT
+    """``None`` for a process that is no worker of LeakMatch's."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -106,6 +126,13 @@ def _cpu_seconds(pid: int) -> float | None:
     except OSError:
         return None
     return (int(after_name[11]) + int(after_name[12])) / _TICK
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0  # ended meanwhile
 
 
 def _proportional_bytes(pid: int) -> int:

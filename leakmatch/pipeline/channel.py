@@ -25,7 +25,7 @@ _HEADER: Final = struct.Struct("<4sBII")  # magic, 1 if a descriptor travels alo
 _MAGIC: Final = b"LMF1"
 MAX_JSON: Final = 16 << 20
 MAX_BODY: Final = 64 << 20
-_DTYPES: Final = frozenset({"uint8", "int32", "int64", "float32", "bool"})
+_DTYPES: Final = {name: np.dtype(name) for name in ("uint8", "int32", "int64", "float32", "bool")}
 #: What reading an unsound frame may raise.
 UNSOUND: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 _RECEIVE: Final = 1 << 18
@@ -161,17 +161,16 @@ def _parse(frame: bytes, head_size: int, descriptor: int | None) -> Message:
         raise TypeError("kind or fields")
     arrays: dict[str, Array] = {}
     offset = head_size
-    for name, dtype, shape in layout:
-        if dtype not in _DTYPES or len(shape) > 4 or any(type(n) is not int or n < 0 for n in shape):
-            raise ValueError("array layout")
-        size = np.dtype(dtype).itemsize
+    for name, dtype_name, shape in layout:
+        dtype, count = _DTYPES[dtype_name], 1
         for length in shape:
-            size *= length
-        if size > len(frame) - offset:
+            if type(length) is not int or length < 0 or len(shape) > 4:
+                raise ValueError("array layout")
+            count *= length
+        if count * dtype.itemsize > len(frame) - offset:
             raise ValueError("array size")
-        arrays[name] = np.frombuffer(frame, dtype=dtype, count=size // np.dtype(dtype).itemsize, offset=offset)
-        arrays[name] = arrays[name].reshape(shape)
-        offset += size
+        arrays[name] = np.frombuffer(frame, dtype, count, offset).reshape(shape)
+        offset += count * dtype.itemsize
     if offset != len(frame):
         raise ValueError("bytes left over")
     return Message(kind, fields, arrays, descriptor)

@@ -10,7 +10,7 @@ import csv
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -228,7 +228,8 @@ class _Sink:
 
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Judge the photo when its turn comes. Of an animation, the first frame counts."""
-        self._results[task.file, entry.position] = lambda: self._judge(task, entry, analyses[0])
+        first = replace(analyses[0], crops=())  # a slow photo holds up all that come behind it
+        self._results[task.file, entry.position] = lambda: self._judge(task, entry, first)
         self._judge_in_order()
 
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:

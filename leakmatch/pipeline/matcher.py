@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from threading import Lock
+from typing import Any, Final
 
 import numpy as np
 
+from leakmatch.arrays import FloatArray
 from leakmatch.gallery.store import FACE, PICTURE, Gallery
 from leakmatch.hashing.evidence import COPY_DISTANCE, COPY_SCORE, FACE_CROP, HashIndex, collision_probability
 from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
+from leakmatch.matching.screen import Each, Rows
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
 from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
+
+#: A second's faces against fewer templates take one thread some milliseconds; nobody waits for that.
+THREADS_FROM: Final = 200_000
 
 Picture = tuple[bytes | None, ImageAnalysis]
 
@@ -29,8 +36,27 @@ class _Block:
     face: list[int]
 
 
+class _OneAtATime:
+    """Templates in a file that several threads may ask for: one of them reads at a time."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._lock = Lock()
+        self.shape, self.dtype, self.ndim = rows.shape, rows.dtype, rows.ndim
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Any, /) -> FloatArray:
+        with self._lock:
+            return self._rows[rows]
+
+
 class Matcher:
     """Compares pictures with one gallery. ``searches`` is the number of templates compared before (on resume).
+
+    ``threads`` share the join with a large gallery. A scan waits for its join, and the analysers soon wait for the
+    scan; while they do, their cores are free for it.
 
     How many searches a scan will make is not known before its end, so a candidate is kept while it is expected at
     most 1,000 times the accepted number of false candidates *in the searches made so far*. The expectation only grows:
@@ -46,18 +72,23 @@ class Matcher:
         settings: Settings,
         searches: int = 0,
         approximate: Mapping[str, Any] | None = None,
+        threads: ThreadPoolExecutor | None = None,
     ) -> None:
         templates = gallery.templates()
         self.model_id = gallery.model_id
         self.searches = searches
         self.templates = len(templates)
+        rows: Rows = templates
+        each: Each = map
+        if threads is not None and len(templates) >= THREADS_FROM:
+            rows, each = _OneAtATime(templates), threads.map
         self._index: TemplateIndex | ApproximateIndex
         if settings.approximate:
             self._index = ApproximateIndex(
-                templates, templates.enrolment_id, start=settings.approximate_from, before=approximate
+                rows, templates.enrolment_id, each=each, start=settings.approximate_from, before=approximate
             )
         else:
-            self._index = TemplateIndex(templates, templates.enrolment_id)
+            self._index = TemplateIndex(rows, templates.enrolment_id, each=each)
         self._gallery = gallery
         self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
         self._crops = HashIndex.of_faces(gallery.hashes(FACE))

@@ -1,7 +1,7 @@
 """Worker processes: one reader that walks, several analysers that look. Killed and replaced when they fail.
 
 The parent routes: an entry and its memory file come from the reader, the file goes on unopened to an analyser, an
-analysis comes back. Payload in flight is bounded by the reader (:data:`leakmatch.pipeline.worker.IN_FLIGHT_BYTES`).
+analysis comes back. Payload in flight is bounded by the reader (:class:`leakmatch.pipeline.tasks.Setup`).
 A worker that dies, hangs or breaks the protocol is replaced. Its picture is tried once more, alone; a second failure
 is reported as lost. A reader that dies over the same spot twice gives up the rest of that file.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import selectors
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from leakmatch import errors
@@ -24,16 +26,20 @@ from leakmatch.pipeline.process import Picture, Worker, start_error
 from leakmatch.pipeline.tasks import FileTask, Setup, Sink
 from leakmatch.pipeline.walks import Walk
 from leakmatch.pipeline.wire import read_analysis, read_entry, read_incident
-from leakmatch.pipeline.worker import ANALYSER, IN_FLIGHT_ITEMS, READER
+from leakmatch.pipeline.worker import ANALYSER, READER
 from leakmatch.records import Entry, Incident, ItemKind, Outcome
 
-AHEAD: Final = 2  # pictures an analyser holds: one it looks at, one that is ready when it is done
-FILES_AHEAD: Final = 16
+#: Pictures an analyser holds: one it looks at, and some to go on with while the parent joins or commits.
+AHEAD: Final = 4
+FILES_AHEAD: Final = 16  # files the reader is told of, at most, before it has read them
+ITEMS_EACH: Final = 2 * AHEAD  # in flight for each analyser
+BYTES_EACH: Final = 8 << 20
 POSITIONS_AHEAD: Final = 1024  # an honest reader is ahead by the containers it has open
 START_SECONDS: Final = 120.0
 START_TRIES: Final = 5
 READER_SECONDS: Final = 600.0  # without a sign of life, while it is not waiting for analysers
 TICK: Final = 0.2
+_TELL_SHARE: Final = 8  # of what may be in flight is done when the reader is told so
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +48,12 @@ class Pool:
     """An executor of worker processes. Start it before a gallery or a key is read."""
 
     def __init__(self, setup: Setup, analysers: int) -> None:
-        self._setup = setup
+        self._setup = _for_all(setup, analysers)
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
         self._queue: deque[Picture] = deque()
-        self._walks: deque[Walk] = deque()
+        self._walks: dict[int, Walk] = {}  # by file: being read, or with pictures still on their way
+        self._unread: deque[Walk] = deque()  # those that are not read to their end
         self._sink: Sink | None = None
         self._released = [0, 0]
         self._heard = time.monotonic()
@@ -80,7 +87,8 @@ class Pool:
         pending = iter(tasks)
         more = True
         while True:
-            while more and len(self._walks) < FILES_AHEAD:
+            # The reader takes no frame while it walks: more walks than fit into its socket would block both sides.
+            while more and len(self._unread) < FILES_AHEAD and len(self._walks) < self._setup.in_flight_items:
                 task = next(pending, None)
                 more = task is not None
                 if task is not None:
@@ -137,7 +145,8 @@ class Pool:
     # Reading
 
     def _begin(self, walk: Walk) -> None:
-        self._walks.append(walk)
+        self._walks[walk.task.file] = walk
+        self._unread.append(walk)
         try:
             self._tell_reader(walk)
         except ChannelClosed as error:
@@ -158,7 +167,7 @@ class Pool:
         return next(worker for worker in self._workers if worker.role == READER)
 
     def _take_from_reader(self, message: Message) -> None:
-        walk = next((w for w in self._walks if not w.ended), None)
+        walk = self._unread[0] if self._unread else None
         if walk is None or walk.task.file != message.fields.get("file"):
             message.discard()
             raise ProtocolError("The reader spoke of another file than the one it reads.")
@@ -175,8 +184,7 @@ class Pool:
             entries = message.fields.get("entries")
             if type(entries) is not int or entries != walk.announced.end or any(walk.announced.missing(entries)):
                 raise ProtocolError("The reader says that it found another number of items than it announced.")
-            walk.entries = entries
-            self._end_walks()
+            self._read_to_end(walk, entries)
         else:
             raise ProtocolError(f"The reader sent an unknown frame {message.kind!r}.")
 
@@ -204,22 +212,31 @@ class Pool:
             raise ProtocolError("The reader placed an item in another file.")
         if (entry.outcome is None) != (message.descriptor is not None):
             raise ProtocolError("The reader sent a picture without its bytes, or bytes of no picture.")
-        if len(self._queue) > 2 * IN_FLIGHT_ITEMS:
+        if len(self._queue) > 2 * self._setup.in_flight_items:
             raise ProtocolError("The reader sent more pictures than it may.")
 
     def _release(self) -> None:
+        """Tell the reader what is done: not of every picture, for each telling costs both sides some time."""
         items, size = self._released
-        if items or size:
+        enough = items < 0 or items >= self._setup.in_flight_items // _TELL_SHARE
+        enough = enough or size >= self._setup.in_flight_bytes // _TELL_SHARE
+        if (items or size) and (enough or not self._queue):
             self._released = [0, 0]
             try:
                 self._reader.channel.send("released", {"items": items, "bytes": size})
             except ChannelClosed:
                 _log.debug("the reader is gone; its successor starts with an empty account")
 
-    def _end_walks(self) -> None:
-        for walk in [w for w in self._walks if w.ended and not w.open]:
-            self._walks.remove(walk)
-            self._current_sink.finished(walk.task, walk.entries or 0)
+    def _read_to_end(self, walk: Walk, entries: int) -> None:
+        walk.entries = entries
+        self._unread.remove(walk)
+        self._end_walk(walk)
+
+    def _end_walk(self, walk: Walk) -> None:
+        """Finish the file if it is read to its end and all its pictures are looked at."""
+        if walk.entries is not None and not walk.open:
+            del self._walks[walk.task.file]
+            self._current_sink.finished(walk.task, walk.entries)
 
     # Looking
 
@@ -259,8 +276,9 @@ class Pool:
     def _close_picture(self, picture: Picture) -> None:
         os.close(picture.descriptor)
         self._released = [self._released[0] + 1, self._released[1] + picture.entry.size]
-        next(w for w in self._walks if w.task.file == picture.task.file).open -= 1
-        self._end_walks()
+        walk = self._walks[picture.task.file]
+        walk.open -= 1
+        self._end_walk(walk)
 
     # Failing
 
@@ -273,11 +291,8 @@ class Pool:
             elif worker.role == ANALYSER:
                 if worker.pictures and now - worker.since > self._setup.budget.seconds:
                     self._replace(worker, f"no answer within {self._setup.budget.seconds:.0f} seconds")
-            elif now - self._heard > READER_SECONDS and self._reading() and not self._queue:
+            elif now - self._heard > READER_SECONDS and self._unread and not self._queue:
                 self._replace(worker, f"no sign of life for {READER_SECONDS:.0f} seconds")
-
-    def _reading(self) -> bool:
-        return any(not walk.ended for walk in self._walks)
 
     def _replace(self, worker: Worker, reason: str) -> None:
         if worker not in self._workers:
@@ -319,12 +334,10 @@ class Pool:
         held = list(self._queue) + [p for w in self._workers for p in w.pictures]
         if held:  # the new reader's account: what is still in flight counts against it
             self._released = [-len(held), -sum(p.entry.size for p in held)]
-        current = next((walk for walk in self._walks if not walk.ended), None)
-        if blame and current is not None and current.failed() >= 2:
-            self._give_up(current, reason)
-        for walk in self._walks:
-            if not walk.ended:
-                self._tell_reader(walk)
+        if blame and self._unread and self._unread[0].failed() >= 2:
+            self._give_up(self._unread[0], reason)
+        for walk in self._unread:
+            self._tell_reader(walk)
 
     def _give_up(self, walk: Walk, reason: str) -> None:
         sink, task = self._current_sink, walk.task
@@ -337,8 +350,7 @@ class Pool:
             entry = Entry(locator, position, ItemKind.CONTAINER, 0, None, Outcome.QUARANTINED, message)
             walk.announced.add(position)
             sink.found(task, entry)
-        walk.entries = end
-        self._end_walks()
+        self._read_to_end(walk, end)
 
     # Processes
 
@@ -351,6 +363,14 @@ class Pool:
         self._workers.remove(worker)
         self._selector.unregister(worker.channel)
         worker.kill()
+
+
+def _for_all(setup: Setup, analysers: int) -> Setup:
+    """``setup`` with as much in flight as so many analysers need. A picture in flight is an open file of the parent."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    items = max(setup.in_flight_items, ITEMS_EACH * analysers)
+    size = max(setup.in_flight_bytes, BYTES_EACH * analysers)
+    return replace(setup, in_flight_items=min(items, files // 2), in_flight_bytes=size)
 
 
 def _printable_lines(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from leakmatch import errors
 from leakmatch.errors import LeakMatchError
+from leakmatch.offered import ONE_THREAD
 from leakmatch.ort import NO_TELEMETRY
 from leakmatch.pipeline.channel import Channel, Message
 from leakmatch.pipeline.tasks import FileTask, Setup
@@ -87,6 +88,5 @@ def start_error(message: Message) -> LeakMatchError:
 def scrubbed_environment() -> dict[str, str]:
     """What a worker gets to see: no key, no passphrase, no proxy; every library held to one thread."""
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
     package = str(Path(__file__).resolve().parents[2])
-    return {**keep, **threads, **NO_TELEMETRY, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**keep, **ONE_THREAD, **NO_TELEMETRY, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}

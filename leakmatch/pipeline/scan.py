@@ -9,6 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -22,16 +23,19 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.matching.calibration import Calibration
+from leakmatch.offered import offered_at_first
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
 from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
-from leakmatch.settings import Settings
+from leakmatch.settings import Settings, usable_cores
 from leakmatch.sources.folder import SourceFile
 
 COMMIT_SECONDS: Final = 1.0
-COMMIT_ITEMS: Final = 256
+COMMIT_ITEMS: Final = 1024
+COMMIT_BYTES: Final = 32 << 20  # of templates and crops that wait: a picture may show thousands of faces
+_FACE_BYTES: Final = 512  # box, landmarks, hashes
 _DIRECTORY_BEGINS: Final = 0.98  # of a zip: further positions say nothing about progress
 
 
@@ -68,10 +72,11 @@ def scan(
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery, steady=True) as opened,
         _case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,
+        ThreadPoolExecutor(usable_cores(), "join") as threads,
     ):
         if ledger.finished is not None:
             return
-        matcher = Matcher(opened, calibration, settings, ledger.totals().searches, ledger.approximate)
+        matcher = Matcher(opened, calibration, settings, ledger.totals().searches, ledger.approximate, threads)
         with deferred_interrupt() as check:
             sink = ScanSink(ledger, matcher, inventory, progress, check)
             executor.run(_tasks(ledger, inventory), sink)
@@ -110,7 +115,9 @@ class ScanSink:
         self._check_interrupt = check_interrupt
         self._batch = Batch()
         self._pending: list[tuple[FileTask, Entry, Sequence[ImageAnalysis]]] = []
+        self._pending_bytes = 0
         self._in_flight: dict[bytes, Key] = {}
+        self._lost: list[bytes] = []
         self._roots: dict[int, bytes | None] = {}
         self._reading: dict[int, int] = {}  # how far files are walked, from their first member on
         self._committed = time.monotonic()
@@ -153,11 +160,16 @@ class ScanSink:
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Keep the analyses for the next join."""
         self._pending.append((task, entry, analyses))
+        self._pending_bytes += sum(map(_held_bytes, analyses))
+        if self._pending_bytes >= COMMIT_BYTES:
+            self.flush()
 
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """Record the item as quarantined."""
         self._batch.add_entry(task.file, entry, Outcome.QUARANTINED, message)
         self._add_same_file(task, entry)
+        if entry.sha256 is not None:
+            self._lost.append(entry.sha256)
 
     def _add_same_file(self, task: FileTask, entry: Entry) -> None:
         """An item that is not looked at may still be, byte for byte, an enrolled photo."""
@@ -214,13 +226,20 @@ class ScanSink:
                 self._faces += len(analysis.faces)
                 self._candidates += len(found)
         batch.approximate = self._matcher.approximate()
-        self._batch, self._pending = Batch(), []
+        self._batch, self._pending, self._pending_bytes = Batch(), [], 0
         if len(batch):
             self._case.write(batch)
-        for _, entry, _ in pending:
-            if entry.sha256 is not None:
-                self._in_flight.pop(entry.sha256, None)
+        for sha256 in [*self._lost, *(entry.sha256 for _, entry, _ in pending)]:
+            if sha256 is not None:
+                self._in_flight.pop(sha256, None)
+        self._lost = []
         self._committed = time.monotonic()
+
+
+def _held_bytes(analysis: ImageAnalysis) -> int:
+    """About the memory that an analysis holds until it is committed: crops are also in the frame they came in."""
+    vectors = 0 if analysis.templates is None else analysis.templates.vectors.nbytes
+    return vectors + 2 * sum(map(len, analysis.crops)) + _FACE_BYTES * len(analysis.faces)
 
 
 def _changed(file: SourceFile) -> bool:
@@ -306,6 +325,7 @@ def machine(settings: Settings) -> dict[str, Any]:
         "processor": platform.machine(),
         "python": sys.version.split()[0],
         "cores": os.cpu_count(),
+        "offered": asdict(offered_at_first()),
         "workers": settings.worker_count,
         "versions": {name: metadata.version(name) for name in packages},
     }

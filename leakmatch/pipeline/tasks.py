@@ -57,7 +57,8 @@ class FileTask:
 class Setup:
     """What a worker needs to begin: the pack's folder, what runs it, its budget, which side it works for.
 
-    ``model_id`` and ``dimension``: of the templates that must come back.
+    ``model_id`` and ``dimension``: of the templates that must come back. ``in_flight_items`` pictures of
+    ``in_flight_bytes`` together, or one that is larger, may be between the reader and the ends of their analyses.
     """
 
     pack: str
@@ -66,6 +67,8 @@ class Setup:
     mirrored: bool
     model_id: str
     dimension: int
+    in_flight_items: int = 128
+    in_flight_bytes: int = 64 << 20
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -67,11 +67,6 @@ class Walk:
         self._failures = 0
         self._failed_at = -1
 
-    @property
-    def ended(self) -> bool:
-        """Whether the file was read to its end, or given up."""
-        return self.entries is not None
-
     def failed(self) -> int:
         """Note that the reader was lost; how often in a row that happened without any progress."""
         self._failures = self._failures + 1 if self.announced.end == self._failed_at else 1

@@ -116,8 +116,9 @@ def analysis_message(analyses: Sequence[ImageAnalysis]) -> tuple[Fields, Arrays]
             "model_id": None if analysis.templates is None else analysis.templates.model_id,
         }
         for scope, batches in (("p", analysis.picture_hashes), ("f", analysis.face_hashes)):
-            for j, batch in enumerate(batches):
-                arrays |= {f"{i}.{scope}{j}.bits": batch.bits, f"{i}.{scope}{j}.quality": batch.quality}
+            if batches:  # as one array for all algorithms: what the parent unpacks is what a large machine waits for
+                arrays[f"{i}.{scope}.bits"] = np.stack([batch.bits for batch in batches])
+                arrays[f"{i}.{scope}.quality"] = np.stack([batch.quality for batch in batches])
         faces = analysis.faces
         arrays |= {f"{i}.boxes": faces.boxes, f"{i}.landmarks": faces.landmarks, f"{i}.scores": faces.scores}
         if analysis.templates is not None:
@@ -177,13 +178,16 @@ def _read_picture(fields: Fields, arrays: Any, i: int) -> ImageAnalysis:
 
 
 def _read_hashes(algorithms: list[Any], arrays: Any, prefix: str, count: int) -> tuple[HashBatch, ...]:
-    batches = []
-    for j, algorithm in enumerate(algorithms):
-        bits = arrays[f"{prefix}{j}.bits"]
-        check(bits, (count, _HASH_BYTES), np.uint8, "hashes")
-        index = np.arange(count, dtype=np.int32)
-        batches.append(HashBatch(_text(algorithm), bits, arrays[f"{prefix}{j}.quality"], index))
-    return tuple(batches)
+    if not algorithms:
+        return ()
+    bits, quality = arrays[f"{prefix}.bits"], arrays[f"{prefix}.quality"]
+    check(bits, (len(algorithms), count, _HASH_BYTES), np.uint8, "hashes")
+    check(quality, (len(algorithms), count), np.float32, "quality")
+    index = np.arange(count, dtype=np.int32)
+    return tuple(
+        HashBatch(_text(name), one, its_quality, index)
+        for name, one, its_quality in zip(algorithms, bits, quality, strict=True)
+    )
 
 
 def _code(value: Any) -> str:

@@ -31,10 +31,6 @@ from leakmatch.records import Entry
 READER: Final = "reader"
 ANALYSER: Final = "analyser"
 
-#: Payload that may wait between the reader and the analysers, in bytes and in items.
-IN_FLIGHT_BYTES: Final = 64 << 20
-IN_FLIGHT_ITEMS: Final = 128
-
 HEARTBEAT_SECONDS: Final = 0.25  # between two signs of life from a reader that has nothing else to say
 
 ADDRESS_SPACE: Final = 6 << 30  # a worker that grows past this fails an allocation and reports the item
@@ -64,6 +60,7 @@ class Reader:
         from leakmatch.imaging.sniff import image_format
 
         self._channel = channel
+        self._setup = setup
         self._budget = setup.budget
         self._is_image = lambda head: image_format(head) is not None
         self._tasks: deque[Message] = deque()
@@ -124,7 +121,8 @@ class Reader:
 
     def _hand_over(self, file: int, entry: Entry, payload: bytes) -> None:
         while self._waiting_items and (
-            self._waiting_bytes + len(payload) > IN_FLIGHT_BYTES or self._waiting_items >= IN_FLIGHT_ITEMS
+            self._waiting_bytes + len(payload) > self._setup.in_flight_bytes
+            or self._waiting_items >= self._setup.in_flight_items
         ):
             self._receive()
         descriptor = os.memfd_create("picture", os.MFD_CLOEXEC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -181,7 +182,9 @@ class _Walker:
         """Read all of the item: its size, its digest, its last bytes, and its content if no larger than ``keep``."""
         digest = hashlib.sha256()
         kept: io.BytesIO | None = io.BytesIO()
-        stub, tail = bytearray(), bytearray()
+        stub = bytearray()
+        last: deque[bytes] = deque()  # the blocks of the tail
+        held = 0
         stub_size = STUB_BYTES if is_program(read.head) else 0
         read.size, read.error = 0, None
         try:
@@ -190,16 +193,17 @@ class _Walker:
                     digest.update(block)
                     read.size += len(block)
                     stub += block[: stub_size - len(stub)]
-                    tail += block
-                    if len(tail) > 8 * TAIL:
-                        del tail[:-TAIL]
+                    last.append(block)
+                    held += len(block)
+                    while held - len(last[0]) >= TAIL:
+                        held -= len(last.popleft())
                     if read.size > keep:
                         kept = None
                     elif kept is not None:
                         kept.write(block)
         except ItemError as error:
             read.error = error
-        read.digest, read.stub, read.tail = digest.digest(), bytes(stub), bytes(tail[-TAIL:])
+        read.digest, read.stub, read.tail = digest.digest(), bytes(stub), b"".join(last)[-TAIL:]
         read.data = None if kept is None or isinstance(read.error, OverBudget) else kept.getvalue()
 
     # Pictures and other files

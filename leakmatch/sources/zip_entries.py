@@ -30,7 +30,7 @@ _END64_RECORD: Final = struct.Struct("<4sQHHIIQQQQ")
 _LOCATOR64: Final = struct.Struct("<4sIQI")
 
 TAIL: Final = _END_RECORD.size + 0xFFFF  # the end record lies in the last bytes of the file
-_DIRECTORY_BLOCK: Final = 4 << 20
+_DIRECTORY_BLOCK: Final = 1 << 20
 _DESCRIPTOR_SEARCHES: Final = 16  # in vain, each to the end of the file
 
 _DESCRIBED: Final = 8

@@ -10,7 +10,10 @@ from archives import picture, zip_of
 from leakmatch.locator import SOURCE, Locator
 from leakmatch.pipeline import worker
 from leakmatch.pipeline.channel import Message
+from leakmatch.pipeline.tasks import Setup
 from leakmatch.records import Budget
+
+SETUP = Setup("", "", Budget(), False, "", 128)
 
 
 class Sent:
@@ -35,7 +38,7 @@ def clock(monkeypatch):
 
 def test_at_most_a_few_times_a_second(clock):
     sent = Sent()
-    reader = worker.Reader(sent, SimpleNamespace(budget=Budget()))
+    reader = worker.Reader(sent, SETUP)
     tell = reader._heartbeat(3)
     for step in range(1000):
         clock.now = step / 100
@@ -49,7 +52,7 @@ def test_a_walk_tells_it(tmp_path, clock, monkeypatch):
     path = tmp_path / "a.zip"
     path.write_bytes(zip_of([(b"%d.jpg" % n, picture(n, 50_000)) for n in range(20)], 8))
     sent = Sent()
-    reader = worker.Reader(sent, SimpleNamespace(budget=Budget()))
+    reader = worker.Reader(sent, SETUP)
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.0)
     root = Locator.root(SOURCE, "a.zip", b"a.zip", 0).to_json()
     reader._walk(Message("walk", {"file": 7, "path": bytes(path).hex(), "root": root, "stored": [[], []]}))

@@ -98,8 +98,9 @@ def test_an_unsound_entry_is_refused(field: str, value: object) -> None:
         ("0.landmarks", np.full((2, 5, 2), np.inf, np.float32)),
         ("0.crop_sizes", np.array([-1, 4], np.int32)),
         ("0.crop_sizes", np.array([1], np.int32)),
-        ("0.p0.bits", np.zeros((2, 8), np.uint8)),
-        ("0.f0.quality", np.zeros(1, np.float32)),
+        ("0.p.bits", np.zeros((1, 2, 8), np.uint8)),
+        ("0.p.bits", np.zeros((2, 1, 8), np.uint8)),
+        ("0.f.quality", np.zeros((1, 1), np.float32)),
     ],
 )
 def test_an_unsound_analysis_is_refused(name: str, array: np.ndarray) -> None:

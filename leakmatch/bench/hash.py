@@ -21,7 +21,7 @@ from PIL import Image
 from leakmatch.arrays import ByteArray
 from leakmatch.bench.figures import Figure
 from leakmatch.bench.generated import picture
-from leakmatch.bench.limits import ONE_THREAD, limits
+from leakmatch.bench.limits import limits
 from leakmatch.errors import IntegrityError
 from leakmatch.hashing.evidence import WHOLE_PICTURE
 from leakmatch.hashing.join import HASH_BYTES, HammingIndex

@@ -7,7 +7,7 @@ Four habits of exporters cost much or stand in the way:
 - the size of the input is written as fixed numbers, although the operators take any, and so are the sizes of all
   tensors in between;
 - onnxruntime has no fast ``PRelu``: it leaves the blocked layout of the convolutions around it (NCHWc), reorders,
-  and works element by element (SFace: more than half of the time; docs/performance.md);
+  and works element by element (SFace: more than half of the time; docs/models.md);
 - dead outputs and descriptions make the file larger.
 
 This module is the only one to import ``onnx``, and runs when a pack is installed, never in a worker. The model as it

@@ -2,7 +2,7 @@
 
 Work is spread over processes, so a session keeps to the thread that calls it: no pool, no spinning on a core that
 another worker needs. Pictures pass one at a time: with the models here a larger batch gains nothing
-(docs/performance.md), and memory does not depend on what a photo holds.
+(docs/models.md), and memory does not depend on what a photo holds.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from leakmatch.errors import IntegrityError
 from leakmatch.hashing.evidence import WHOLE_PICTURE
 from leakmatch.hashing.join import HASH_BYTES, HammingIndex
 from leakmatch.hashing.perceptual import picture_hashes
+from leakmatch.offered import ONE_THREAD
 
 SIZES: Final = (112, 250, 1000)
 PROBES: Final = (64, 1024)
@@ -52,7 +53,7 @@ def run(
 
 
 def measure(sizes: Sequence[int], probes: Sequence[int], hashes: int, seed: int) -> list[Figure]:
-    """:func:`run` in this process, which must have :data:`~leakmatch.bench.limits.ONE_THREAD` in its environment.
+    """:func:`run` in this process, which must have :data:`~leakmatch.offered.ONE_THREAD` in its environment.
 
     Raises :class:`IntegrityError` if imagehash or faiss find something else.
     """

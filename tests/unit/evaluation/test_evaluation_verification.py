@@ -21,6 +21,7 @@ from leakmatch.errors import UsageError
 from leakmatch.evaluation import verification
 from leakmatch.evaluation.verification import Verification, read_pairs, verify_pairs
 from leakmatch.faces.packs import Pack, shipped
+from leakmatch.faces.picture import Picture
 from leakmatch.faces.runtime import Runtime
 from leakmatch.pipeline import inline
 from leakmatch.records import FaceBatch, Outcome, TemplateBatch
@@ -39,7 +40,8 @@ class Colours:
     def __init__(self, pack: Pack, engine: str) -> None:
         self._model_id = pack.model_id
 
-    def analyse(self, bgr: ByteArray, *, mirrored: bool) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
+    def analyse(self, picture: Picture, *, mirrored: bool) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
+        bgr = picture.at_least(1.0).pixels
         Colours.looked_at += 1
         squares = [(x, bgr[:64, x : x + 64].mean(axis=(0, 1))) for x in range(0, bgr.shape[1], 64)]
         faces = [(x, colour) for x, colour in reversed(squares) if colour.max() > 20]

@@ -34,7 +34,7 @@ from leakmatch.bench.machine import machine
 from leakmatch.faces.detect import detect, open_detector, overlaps
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.picture import Picture, View
-from leakmatch.faces.regions import _detail
+from leakmatch.faces.regions import detail
 from leakmatch.imaging.decode import decode, decode_larger
 from leakmatch.records import Budget
 
@@ -117,10 +117,10 @@ def finders(pack: Pack) -> dict[str, Find]:
     return {"leakmatch": leakmatch, "everywhere": everywhere, "opencv": opencv}
 
 
-def detail(payload: bytes, boxes: FloatArray) -> list[float]:
+def largest_detail(payload: bytes, boxes: FloatArray) -> list[float]:
     """The largest detail within each of ``boxes``, in the view that decides where to look closely."""
     first = next(decode(payload, BUDGET))
-    values = np.sqrt(_detail(cv2.cvtColor(first.bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)).clip(0))
+    values = np.sqrt(detail(cv2.cvtColor(first.bgr, cv2.COLOR_BGR2GRAY).astype(np.float32)).clip(0))
     places = (boxes * first.scale).round().astype(int)
     return [float(values[y0 : y1 + 1, x0 : x1 + 1].max()) for x0, y0, x1, y1 in places.tolist()]
 
@@ -153,7 +153,7 @@ def main() -> None:
                 found = [len(boxes) > 0 and bool(overlaps(box, boxes).max() >= OVERLAP) for box in truth]
                 hits[name].update(size for size, hit in zip(sizes, found, strict=True) if hit)
                 if name == "everywhere":
-                    details += detail(payload, truth[np.array(found)])
+                    details += largest_detail(payload, truth[np.array(found)])
     count = arguments.pictures * EACH
     results: dict[str, Any] = {
         name: {

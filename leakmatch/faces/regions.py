@@ -17,7 +17,7 @@ from leakmatch.faces.looks import Look
 from leakmatch.faces.picture import Picture
 
 # Of the last look:
-_DETAIL: Final = 3.0  # gray levels a pixel, see _detail; the flattest of small faces that are found have 4.7
+_DETAIL: Final = 3.0  # gray levels a pixel, see detail; the flattest of small faces that are found have 4.7
 _BLOCK: Final = 8  # pixels
 # Of the closer look, in pixels:
 _ROOM: Final = 48  # around detail: a face that the last look would miss is no larger
@@ -48,7 +48,7 @@ def _detailed(look: Look, known: FloatArray) -> FloatArray:
     """Blocks of ``look`` with detail that is not within ``known`` faces: float32[K,4] in pixels of full size."""
     height, width = look.pixels.shape[:2]
     luma = look.pixels if look.pixels.ndim == 2 else cv2.cvtColor(look.pixels, cv2.COLOR_BGR2GRAY)
-    detailed = _detail(luma.astype(np.float32)) > _DETAIL**2
+    detailed = detail(luma.astype(np.float32)) > _DETAIL**2
     for x0, y0, x1, y1 in (known * np.concatenate([look.ratio, look.ratio])).round().clip(0).astype(int).tolist():
         detailed[y0:y1, x0:x1] = False
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
@@ -60,7 +60,7 @@ def _detailed(look: Look, known: FloatArray) -> FloatArray:
     return blocks
 
 
-def _detail(luma: FloatArray) -> FloatArray:
+def detail(luma: FloatArray) -> FloatArray:
     """The mean square slope around each pixel of ``luma`` float32[h,w] in the direction in which it is least.
 
     It is the smaller eigenvalue of the structure tensor (Shi and Tomasi, Good features to track, 1994): 0 along a

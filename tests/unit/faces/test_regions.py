@@ -11,7 +11,7 @@ from leakmatch.faces.anchors import Detector
 from leakmatch.faces.detect import detect, overlaps
 from leakmatch.faces.looks import Look, looks
 from leakmatch.faces.picture import Picture
-from leakmatch.faces.regions import _detail, regions
+from leakmatch.faces.regions import detail, regions
 
 NOBODY = np.zeros((0, 4), np.float32)
 STEP = 2560 / 3464  # of a picture of 12 megapixels
@@ -46,7 +46,7 @@ def test_a_straight_edge_is_no_detail(angle: int) -> None:
     y, x = np.mgrid[:200, :200].astype(np.float32)
     across = (x - 100) * np.cos(np.deg2rad(angle)) + (y - 100) * np.sin(np.deg2rad(angle))
     luma = (255 / (1 + np.exp(-across))).astype(np.float32)
-    assert _detail(luma)[20:-20, 20:-20].max() < 3**2
+    assert detail(luma)[20:-20, 20:-20].max() < 3**2
 
 
 def test_detail_is_the_smaller_eigenvalue_of_the_structure_tensor() -> None:
@@ -59,7 +59,7 @@ def test_detail_is_the_smaller_eigenvalue_of_the_structure_tensor() -> None:
     dy[1:-1, 1:-1] = (
         (luma[2:, :-2] - luma[:-2, :-2]) + 2 * (luma[2:, 1:-1] - luma[:-2, 1:-1]) + (luma[2:, 2:] - luma[:-2, 2:])
     ) / 8
-    ours = _detail(luma)
+    ours = detail(luma)
     for row, column in ((10, 12), (20, 30), (30, 40)):
         block = (slice(row - 4, row + 4), slice(column - 4, column + 4))  # as cv2.blur places an even block
         tensor = [[(a[block] * b[block]).mean() for a in (dx, dy)] for b in (dx, dy)]

@@ -1,14 +1,18 @@
 """A large gallery, from a template file to a search and an update: seconds, memory, bytes for each template.
 
     python benchmarks/large_gallery.py MILLIONS [--folder DIR] [--json FILE]
+    python benchmarks/large_gallery.py MILLIONS --folder DIR --json FILE --step "generate"    (and so on, step by step)
 
 Templates are random unit vectors of the default pack's length: strangers that are alike by chance only. Each step is a
-process of its own, so that its peak memory is its own. Needs about 1.4 GB of disk for a million.
+process of its own, so that its peak memory is its own. Needs about 1.4 GB of disk for a million. With --step one step
+is done, on what the steps before left in the folder, and its figures are added to the file: where a machine is shared,
+half an hour at a stretch is too long.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +20,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,34 +95,54 @@ def measured(*command: str | Path) -> dict[str, float]:
     return {"seconds": time.perf_counter() - began, "peak_mb": usage.ru_maxrss / 1024} | found
 
 
+def steps(millions: float, folder: Path) -> dict[str, Callable[[], dict[str, float]]]:
+    """By name, in order: what is done, and what was measured of it."""
+    count = int(millions * 1_000_000)
+    gallery, file, more = (folder / name for name in ("g.gallery", "a.npz", "b.npz"))
+    leakmatch = (sys.executable, "-m", "leakmatch", "gallery")
+
+    def generated() -> dict[str, float]:
+        generate(file, count, 1)
+        generate(more, max(count // 100, 1), 2)
+        return {"templates": count}
+
+    def imported() -> dict[str, float]:
+        found = measured(*leakmatch, "import", gallery, file, "-q")
+        return found | {"bytes_per_template": gallery.stat().st_size / count}
+
+    return {
+        "generate": generated,
+        "import": imported,
+        "import 1 % more": lambda: measured(*leakmatch, "import", gallery, more, "-q"),
+        "remove a subject": lambda: measured(*leakmatch, "remove", gallery, f"1-{count // 2:09}", "--yes"),
+        "verify": lambda: measured(*leakmatch, "verify", gallery),
+        "search": lambda: measured(sys.executable, __file__, str(millions), "--search", gallery),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("millions", type=float)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--step")
     parser.add_argument("--search", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.search:
         print(json.dumps(search(arguments.search)))
         return
-    count = int(arguments.millions * 1_000_000)
-    leakmatch = (sys.executable, "-m", "leakmatch", "gallery")
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        gallery, file, more = (Path(folder) / name for name in ("g.gallery", "a.npz", "b.npz"))
-        generate(file, count, 1)
-        generate(more, max(count // 100, 1), 2)
-        steps = {"import": measured(*leakmatch, "import", gallery, file, "-q")}
-        steps["import 1 % more"] = measured(*leakmatch, "import", gallery, more, "-q")
-        steps["remove a subject"] = measured(*leakmatch, "remove", gallery, f"1-{count // 2:09}", "--yes")
-        steps["verify"] = measured(*leakmatch, "verify", gallery)
-        steps["search"] = measured(sys.executable, __file__, str(arguments.millions), "--search", gallery)
-        size = gallery.stat().st_size
-    result = {
-        "machine": machine(),
-        "templates": count,
-        "bytes_per_template": size / count,
-        "steps": steps,
-    }
+    if arguments.step and not (arguments.folder and arguments.json):
+        parser.error("--step needs --folder and --json")
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder
+        if not arguments.step:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+        work = steps(arguments.millions, folder)
+        names = [arguments.step] if arguments.step else list(work)
+        done = {name: work[name]() for name in names}
+    if arguments.step and arguments.json.exists():
+        done = json.loads(arguments.json.read_text(encoding="utf-8"))["steps"] | done
+    result = {"machine": machine(), "templates": int(arguments.millions * 1_000_000), "steps": done}
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.json:

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -40,7 +39,7 @@ from leakmatch.matching.screen import (
     rounding,
     tiles,
 )
-from leakmatch.ort import one_thread, onnxruntime
+from leakmatch.ort import one_thread, onnxruntime, release
 
 Codes = NDArray[np.int8]
 
@@ -56,6 +55,7 @@ Product = Callable[[Codes, int], Multiply]
 LEVELS: Final = (127, 64)
 
 _GALLERY_LEVELS: Final = 127
+_RELEASE: Final = 16  # parts after which memory is given back: each time takes longer than the time before
 _SMALLEST: Final = 2.0**-100
 _LONGEST_SUM: Final = 2**31 // (255 * 128)  # terms that cannot overflow int32
 
@@ -91,7 +91,11 @@ class Int8Screen:
         self._levels = levels
         self._count = len(vectors)
         parts = each(partial(self._taken_in, vectors, product), range(0, len(vectors), PART))
-        self._blocks: list[_Block] = list(chain.from_iterable(parts))
+        self._blocks: list[_Block] = []
+        for number, blocks in enumerate(parts, 1):
+            self._blocks += blocks
+            if not number % _RELEASE:
+                release()
         self._scratch = Scratch(np.int32)
 
     def _taken_in(self, vectors: FloatArray | Rows, product: Product, start: int) -> list[_Block]:
@@ -193,6 +197,7 @@ def onnxruntime_product() -> Product:
 
     def product(codes: Codes, zero: int) -> Multiply:
         session = ort.InferenceSession(_graph(codes, zero), options, providers=["CPUExecutionProvider"])
+        session._model_bytes = None  # a second copy of the codes, kept to make the session anew should a device fail
 
         def multiply(probes: ByteArray, out: IntArray) -> None:
             binding = session.io_binding()

@@ -1,12 +1,12 @@
 """A large gallery, from a template file to a search and an update: seconds, memory, bytes for each template.
 
     python benchmarks/large_gallery.py MILLIONS [--folder DIR] [--json FILE]
-    python benchmarks/large_gallery.py MILLIONS --folder DIR --json FILE --step "generate"    (and so on, step by step)
+    python benchmarks/large_gallery.py MILLIONS --folder DIR --json FILE --step "import 1 of 10"
 
 Templates are random unit vectors of the default pack's length: strangers that are alike by chance only. Each step is a
-process of its own, so that its peak memory is its own. Needs about 1.4 GB of disk for a million. With --step one step
-is done, on what the steps before left in the folder, and its figures are added to the file: where a machine is shared,
-half an hour at a stretch is too long.
+process of its own, so that its peak memory is its own. They come in files of a million.
+Needs about 0.8 GB of disk for a million, and as much again for a while. With --step one step is done, on what the steps
+before left in the folder, and its figures are added to the file: for a machine that is shared.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from leakmatch.faces.packs import load_pack
 from leakmatch.gallery.store import Gallery
 from leakmatch.matching.join import TemplateIndex
 
+FILE = 1_000_000
 PART = 100_000
 PROBES = 1024
 THRESHOLD = 0.5
@@ -98,23 +100,20 @@ def measured(*command: str | Path) -> dict[str, float]:
 def steps(millions: float, folder: Path) -> dict[str, Callable[[], dict[str, float]]]:
     """By name, in order: what is done, and what was measured of it."""
     count = int(millions * 1_000_000)
-    gallery, file, more = (folder / name for name in ("g.gallery", "a.npz", "b.npz"))
+    gallery, file = folder / "g.gallery", folder / "templates.npz"
     leakmatch = (sys.executable, "-m", "leakmatch", "gallery")
 
-    def generated() -> dict[str, float]:
-        generate(file, count, 1)
-        generate(more, max(count // 100, 1), 2)
-        return {"templates": count}
-
-    def imported() -> dict[str, float]:
+    def imported(templates: int, seed: int) -> dict[str, float]:
+        measured(sys.executable, __file__, str(templates / 1e6), "--generate", file, "--seed", str(seed))
         found = measured(*leakmatch, "import", gallery, file, "-q")
-        return found | {"bytes_per_template": gallery.stat().st_size / count}
+        file.unlink()
+        return found | {"templates": templates, "bytes_of_gallery": gallery.stat().st_size}
 
+    files = [min(FILE, count - start) for start in range(0, count, FILE)]
     return {
-        "generate": generated,
-        "import": imported,
-        "import 1 % more": lambda: measured(*leakmatch, "import", gallery, more, "-q"),
-        "remove a subject": lambda: measured(*leakmatch, "remove", gallery, f"1-{count // 2:09}", "--yes"),
+        **{f"import {number} of {len(files)}": partial(imported, size, number) for number, size in enumerate(files, 1)},
+        "import 1 % more": lambda: imported(max(count // 100, 1), 0),
+        "remove a subject": lambda: measured(*leakmatch, "remove", gallery, f"1-{files[0] // 2:09}", "--yes"),
         "verify": lambda: measured(*leakmatch, "verify", gallery),
         "search": lambda: measured(sys.executable, __file__, str(millions), "--search", gallery),
     }
@@ -126,8 +125,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--step")
-    parser.add_argument("--search", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    for own in ("--generate", "--search"):
+        parser.add_argument(own, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.generate:
+        generate(arguments.generate, int(arguments.millions * 1_000_000), arguments.seed)
+        return
     if arguments.search:
         print(json.dumps(search(arguments.search)))
         return

@@ -43,11 +43,11 @@ def float64_cosines(probes: FloatArray, vectors: FloatArray) -> NDArray[np.float
 
 
 def exact_product(codes: NDArray[np.int8], zero: int) -> Multiply:
-    """What every processor should do, and those with VNNI do; slowly."""
-    right = codes.astype(np.int64).T
+    """What every processor should do, and those with VNNI do. In float64, which holds whole numbers up to 2^53."""
+    right = codes.astype(np.float64).T
 
     def multiply(probes: ByteArray, out: IntArray) -> None:
-        out[:] = (probes.astype(np.int64) - zero) @ right
+        out[:] = (probes.astype(np.float64) - zero) @ right
 
     return multiply
 

@@ -129,7 +129,8 @@ class Int8Screen:
             with self._scratch.products(len(probes), rows.stop - rows.start) as products:
                 block.multiply(probes, products)
                 probe, row = at_or_above(products, limits[tile])
-            found.append((row + rows.start, probe + tile.start))
+            if len(row):
+                found.append((row + rows.start, probe + tile.start))
         return joined(found)
 
 

@@ -111,7 +111,8 @@ class FloatScreen:
             with self._scratch.products(len(probes), len(templates)) as products:
                 np.matmul(probes, templates.T, out=products)
                 probe, row = at_or_above(products, limits[tile])
-            found.append((row + block.start, probe + tile.start))
+            if len(row):
+                found.append((row + block.start, probe + tile.start))
         return joined(found)
 
 
@@ -158,6 +159,8 @@ def at_or_above(products: Array, limits: Array) -> tuple[LongArray, LongArray]:
 
 def joined(found: list[Pairs]) -> Pairs:
     """The pairs of several blocks as one."""
+    if not found:
+        return _NONE, _NONE
     rows, probes = zip(*found, strict=True)
     return np.concatenate(rows), np.concatenate(probes)
 

@@ -1,14 +1,18 @@
 """A large gallery, from a template file to a search and an update: seconds, memory, bytes for each template.
 
     python benchmarks/large_gallery.py MILLIONS [--folder DIR] [--json FILE]
+    python benchmarks/large_gallery.py MILLIONS --folder DIR --json FILE --step "import 1 of 10"
 
 Templates are random unit vectors of the default pack's length: strangers that are alike by chance only. Each step is a
-process of its own, so that its peak memory is its own. Needs about 1.4 GB of disk for a million.
+process of its own, so that its peak memory is its own. They come in files of a million.
+Needs about 0.8 GB of disk for a million, and as much again for a while. With --step one step is done, on what the steps
+before left in the folder, and its figures are added to the file: for a machine that is shared.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +20,8 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +31,7 @@ from leakmatch.faces.packs import load_pack
 from leakmatch.gallery.store import Gallery
 from leakmatch.matching.join import TemplateIndex
 
+FILE = 1_000_000
 PART = 100_000
 PROBES = 1024
 THRESHOLD = 0.5
@@ -90,34 +97,56 @@ def measured(*command: str | Path) -> dict[str, float]:
     return {"seconds": time.perf_counter() - began, "peak_mb": usage.ru_maxrss / 1024} | found
 
 
+def steps(millions: float, folder: Path) -> dict[str, Callable[[], dict[str, float]]]:
+    """By name, in order: what is done, and what was measured of it."""
+    count = int(millions * 1_000_000)
+    gallery, file = folder / "g.gallery", folder / "templates.npz"
+    leakmatch = (sys.executable, "-m", "leakmatch", "gallery")
+
+    def imported(templates: int, seed: int) -> dict[str, float]:
+        measured(sys.executable, __file__, str(templates / 1e6), "--generate", file, "--seed", str(seed))
+        found = measured(*leakmatch, "import", gallery, file, "-q")
+        file.unlink()
+        return found | {"templates": templates, "bytes_of_gallery": gallery.stat().st_size}
+
+    files = [min(FILE, count - start) for start in range(0, count, FILE)]
+    return {
+        **{f"import {number} of {len(files)}": partial(imported, size, number) for number, size in enumerate(files, 1)},
+        "import 1 % more": lambda: imported(max(count // 100, 1), 0),
+        "remove a subject": lambda: measured(*leakmatch, "remove", gallery, f"1-{files[0] // 2:09}", "--yes"),
+        "verify": lambda: measured(*leakmatch, "verify", gallery),
+        "search": lambda: measured(sys.executable, __file__, str(millions), "--search", gallery),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("millions", type=float)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--search", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--step")
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    for own in ("--generate", "--search"):
+        parser.add_argument(own, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.generate:
+        generate(arguments.generate, int(arguments.millions * 1_000_000), arguments.seed)
+        return
     if arguments.search:
         print(json.dumps(search(arguments.search)))
         return
-    count = int(arguments.millions * 1_000_000)
-    leakmatch = (sys.executable, "-m", "leakmatch", "gallery")
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        gallery, file, more = (Path(folder) / name for name in ("g.gallery", "a.npz", "b.npz"))
-        generate(file, count, 1)
-        generate(more, max(count // 100, 1), 2)
-        steps = {"import": measured(*leakmatch, "import", gallery, file, "-q")}
-        steps["import 1 % more"] = measured(*leakmatch, "import", gallery, more, "-q")
-        steps["remove a subject"] = measured(*leakmatch, "remove", gallery, f"1-{count // 2:09}", "--yes")
-        steps["verify"] = measured(*leakmatch, "verify", gallery)
-        steps["search"] = measured(sys.executable, __file__, str(arguments.millions), "--search", gallery)
-        size = gallery.stat().st_size
-    result = {
-        "machine": machine(),
-        "templates": count,
-        "bytes_per_template": size / count,
-        "steps": steps,
-    }
+    if arguments.step and not (arguments.folder and arguments.json):
+        parser.error("--step needs --folder and --json")
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder
+        if not arguments.step:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+        work = steps(arguments.millions, folder)
+        names = [arguments.step] if arguments.step else list(work)
+        done = {name: work[name]() for name in names}
+    if arguments.step and arguments.json.exists():
+        done = json.loads(arguments.json.read_text(encoding="utf-8"))["steps"] | done
+    result = {"machine": machine(), "templates": int(arguments.millions * 1_000_000), "steps": done}
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.json:

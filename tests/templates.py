@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakmatch.arrays import ByteArray, FloatArray, IntArray
+from leakmatch.matching.int8 import Multiply
 
 KINDS = ("gaussian", "heavy tails", "one large number", "few numbers", "tiny spread", "with zeros")
 
@@ -41,12 +42,25 @@ def float64_cosines(probes: FloatArray, vectors: FloatArray) -> NDArray[np.float
     return np.asarray(probes.astype(np.float64) @ vectors.astype(np.float64).T)
 
 
-def saturating_product(codes: ByteArray, probes: NDArray[np.int8], out: IntArray) -> None:
+def exact_product(codes: NDArray[np.int8], zero: int) -> Multiply:
+    """What every processor should do, and those with VNNI do. In float64, which holds whole numbers up to 2^53."""
+    right = codes.astype(np.float64).T
+
+    def multiply(probes: ByteArray, out: IntArray) -> None:
+        out[:] = (probes.astype(np.float64) - zero) @ right
+
+    return multiply
+
+
+def saturating_product(codes: NDArray[np.int8], zero: int) -> Multiply:
     """What VPMADDUBSW does on processors without VNNI: two products are added in 16 bits, which saturate."""
-    odd = codes.shape[1] % 2
-    left = np.pad(codes, ((0, 0), (0, odd))).astype(np.int32)
-    right = np.pad(probes, ((0, odd), (0, 0))).astype(np.int32)
-    for column in range(right.shape[1]):
-        terms = left * right[:, column]
-        pairs = terms[:, 0::2] + terms[:, 1::2]
-        out[:, column] = pairs.clip(-(2**15), 2**15 - 1).sum(axis=1)
+    right = np.pad(codes, ((0, 0), (0, codes.shape[1] % 2))).astype(np.int32)
+
+    def multiply(probes: ByteArray, out: IntArray) -> None:
+        left = np.pad(probes, ((0, 0), (0, probes.shape[1] % 2))).astype(np.int32)
+        for column, template in enumerate(right):
+            terms = left * template
+            pairs = terms[:, 0::2] + terms[:, 1::2]
+            out[:, column] = pairs.clip(-(2**15), 2**15 - 1).sum(axis=1) - zero * template.sum()
+
+    return multiply

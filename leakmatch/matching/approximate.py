@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from leakmatch.arrays import FloatArray, LongArray, check
-from leakmatch.matching.join import _ROUNDED_UP, TemplateIndex, _scores
+from leakmatch.matching.join import ROUNDED_UP, TemplateIndex, scores
 from leakmatch.matching.plan import Plan
 from leakmatch.matching.screen import PART, SLACK, Each, Rows, norms, rounding
 from leakmatch.records import CandidateBatch
@@ -194,12 +194,12 @@ class ApproximateIndex:
         norms(probes, "probes")
 
         def part(first: int) -> tuple[LongArray, LongArray]:
-            probe, row = lists.pairs(probes[first : first + _TASK], threshold - _ROUNDED_UP, visited)
+            probe, row = lists.pairs(probes[first : first + _TASK], threshold - ROUNDED_UP, visited)
             return probe + first, row
 
         found = list(self._each(part, range(0, len(probes), _TASK)))
         probe, row = (np.concatenate(column) for column in zip(*found, strict=True))
-        score = _scores(probes, self._vectors, probe, row)
+        score = scores(probes, self._vectors, probe, row)
         keep = score >= threshold
         outlying = lists.outlying.join(probes, threshold)
         probe = np.concatenate((probe[keep].astype(np.int32), outlying.probe_index))

@@ -20,8 +20,8 @@ from leakmatch.records import CandidateBatch
 
 DECIMALS: Final = 4  # scores are stored and decided at this precision
 
-# A score this far below the threshold is still rounded up to it. The second term is for the rounding of float64.
-_ROUNDED_UP: Final = 0.5 * 10**-DECIMALS + 1e-9
+#: A score this far below the threshold is still rounded up to it. The second term is for the rounding of float64.
+ROUNDED_UP: Final = 0.5 * 10**-DECIMALS + 1e-9
 
 #: Rows of pairs: int64[K] probe, int64[K] row of the gallery, float64[K] score.
 _Scored = tuple[LongArray, LongArray, NDArray[np.float64]]
@@ -73,8 +73,8 @@ class TemplateIndex:
         prepared = self._screen.prepare(probes)
 
         def part(start: int) -> _Scored:
-            row, probe = self._screen.pairs(start, prepared, threshold - _ROUNDED_UP)
-            score = _scores(probes, self._vectors, probe, row)
+            row, probe = self._screen.pairs(start, prepared, threshold - ROUNDED_UP)
+            score = scores(probes, self._vectors, probe, row)
             keep = score >= threshold
             return probe[keep], row[keep], score[keep]
 
@@ -97,11 +97,11 @@ def naive_join(
     return pairs
 
 
-def _scores(probes: FloatArray, vectors: FloatArray | Rows, probe: LongArray, row: LongArray) -> NDArray[np.float64]:
+def scores(probes: FloatArray, vectors: FloatArray | Rows, probe: LongArray, row: LongArray) -> NDArray[np.float64]:
     """Cosines of the pairs (probe[i], row[i]) at 4 decimals, in blocks that bound the memory."""
-    scores = np.empty(len(probe), dtype=np.float64)
+    cosines = np.empty(len(probe), dtype=np.float64)
     for start in range(0, len(probe), 65536):
         block = slice(start, start + 65536)
         a, b = probes[probe[block]].astype(np.float64), vectors[row[block]].astype(np.float64)
-        scores[block] = (a * b).sum(axis=1)
-    return np.asarray(np.round(np.clip(scores, -1, 1), DECIMALS), np.float64)
+        cosines[block] = (a * b).sum(axis=1)
+    return np.asarray(np.round(np.clip(cosines, -1, 1), DECIMALS), np.float64)

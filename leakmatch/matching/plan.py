@@ -10,7 +10,7 @@ import numpy as np
 
 from leakmatch.arrays import FloatArray
 from leakmatch.matching.int8 import Int8Screen, Product, onnxruntime_product, usable_levels
-from leakmatch.matching.screen import BLOCK, PART, PASS, Each, FloatScreen, Rows, Screen
+from leakmatch.matching.screen import BLOCK, PART, PASS, TILE, Each, FloatScreen, Rows, Screen
 
 #: From so many templates on int8 is considered. Below, a search of 64 probes takes some 10 ms in float32, and to load
 #: onnxruntime and to try both takes more than a whole scan can win back.
@@ -25,8 +25,9 @@ _NOBODY: Final = 2.0  # a score that no pair reaches
 class Plan:
     """How a gallery is searched, and why so. ``levels`` of a probe's code, 0 for float32.
 
-    ``part`` templates are one piece of work, ``block`` products are looked at in the cache, ``probes`` at most are
-    compared in one pass. ``rates`` are the pairs a second of one thread in the trial, by screen; empty without a trial.
+    ``part`` templates are one piece of work; ``block`` of them are multiplied with ``tile`` probes at a time;
+    ``probes`` at most are compared in one pass. ``rates`` are the pairs a second of one thread in the trial, by
+    screen; empty without a trial.
     """
 
     screen: str
@@ -35,6 +36,7 @@ class Plan:
     rates: tuple[tuple[str, float], ...] = ()
     part: int = PART
     block: int = BLOCK
+    tile: int = TILE
     probes: int = PASS
 
     @classmethod

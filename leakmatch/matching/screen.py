@@ -17,21 +17,18 @@ from numpy.typing import DTypeLike
 
 from leakmatch.arrays import Array, FloatArray, LongArray
 
-#: Templates that are one piece of work for a thread, and share a scale in the int8 screen.
+#: Templates that are one piece of work for a thread, and are read at a time.
 PART: Final = 16384
 
 #: Probes of one pass over the gallery, at most.
 PASS: Final = 1024
 
-#: Products of one block, and numbers of the templates that go into it, at most: 4 MB of products (4 bytes each).
-#: Measured on cores with 1 MB of second-level and 32 MB of shared cache: at a quarter of it a fifth of the time goes
-#: into calls, at four times as much a quarter into memory.
-BLOCK: Final = 1 << 20
-TEMPLATES: Final = 1 << 22
-
-#: Numbers that numpy compares in one inner loop when it looks for the largest product of each probe. Its loop over
-#: rows is slow, so short rows are laid side by side.
-_ROW: Final = 2048
+#: Templates and probes that are multiplied at a time, at most: 4 MB of products (4 bytes each), which stay in the
+#: cache until they are looked at. Measured on cores with 0.5 and 1 MB of second-level and 32 MB of shared cache: at a
+#: quarter of it a fifth of the time goes into calls, at four times as much a quarter into memory. A row of products,
+#: one probe with a block of templates, is long enough for numpy to find its largest number at the speed of the cache.
+BLOCK: Final = 4096
+TILE: Final = 256
 
 _NONE: Final = np.zeros(0, np.int64)
 _ROUNDING: Final = 2.0**-24  # of a float32, relative
@@ -109,12 +106,13 @@ class FloatScreen:
         """See :class:`Screen`."""
         limits = np.full(len(prepared), score - self._bound - SLACK, np.float32)
         found = []
-        for block in blocks(start, self._vectors.shape, len(prepared)):
-            templates = self._vectors[block]
-            with self._scratch.products(len(templates), len(prepared)) as products:
-                np.matmul(templates, prepared.T, out=products)
-                rows, probe = at_or_above(products, limits)
-            found.append((rows + block.start, probe))
+        for block, tile in tiles(start, len(self._vectors), len(prepared)):
+            templates, probes = self._vectors[block], prepared[tile]
+            with self._scratch.products(len(probes), len(templates)) as products:
+                np.matmul(probes, templates.T, out=products)
+                probe, row = at_or_above(products, limits[tile])
+            if len(row):
+                found.append((row + block.start, probe + tile.start))
         return joined(found)
 
 
@@ -126,49 +124,43 @@ class Scratch:
         self._idle: deque[Array] = deque()
 
     @contextmanager
-    def products(self, rows: int, columns: int) -> Iterator[Array]:
-        """An array [rows,columns] of any content, for this thread alone while the context lasts."""
+    def products(self, probes: int, templates: int) -> Iterator[Array]:
+        """An array [probes,templates] of any content, for this thread alone while the context lasts."""
         try:
             memory = self._idle.pop()
         except IndexError:
-            memory = np.empty(BLOCK, self._dtype)
-        yield memory[: rows * columns].reshape(rows, columns)
+            memory = np.empty(BLOCK * TILE, self._dtype)
+        yield memory[: probes * templates].reshape(probes, templates)
         self._idle.append(memory)
 
 
-def blocks(start: int, shape: tuple[int, ...], probes: int) -> Iterator[slice]:
-    """Cut the part that begins at row ``start`` of a gallery [N,D] of this ``shape`` into blocks for so many probes."""
-    count, dimension = shape
-    stop = min(start + PART, count)
-    rows = max(1, min(BLOCK // probes, TEMPLATES // dimension))
-    rows = min(1 << rows.bit_length() - 1, PART)  # a power of two, so that blocks of a part are alike
-    for first in range(start, stop, rows):
-        yield slice(first, min(first + rows, stop))
+def tiles(start: int, templates: int, probes: int) -> Iterator[tuple[slice, slice]]:
+    """Cut the part that begins at row ``start`` of a gallery of ``templates`` into blocks, and these ``probes`` into
+    tiles of about one size: each (block, tile) is a piece of work, tile by tile while the block is in the cache."""
+    stop = min(start + PART, templates)
+    tile = -(-probes // -(-probes // TILE))
+    for row in range(start, stop, BLOCK):
+        for probe in range(0, probes, tile):
+            yield slice(row, min(row + BLOCK, stop)), slice(probe, min(probe + tile, probes))
 
 
-def at_or_above(products: Array, limits: Array) -> Pairs:
-    """Index pairs (row, column) of ``products`` number[N,P] at or above the limit of the column, ``limits`` [P].
+def at_or_above(products: Array, limits: Array) -> tuple[LongArray, LongArray]:
+    """Index pairs (row, column) of ``products`` number[P,N] at or above the limit of the row, ``limits`` [P].
 
-    A pair is rare. So rows are laid side by side until a row is long, and the largest number of each long column comes
-    first: that costs one reading of the block and writes nothing. Only long columns with a hit are compared.
+    A pair is rare. So the largest number of each row comes first, which costs one reading of the block and writes
+    nothing; only rows with a hit are compared.
     """
-    rows, columns = products.shape
-    fold = max(1, _ROW // columns)
-    whole = rows - rows % fold
-    folded = products[:whole].reshape(whole // fold, fold * columns)
-    tiled = np.tile(limits, fold)
-    hit = np.flatnonzero(folded.max(axis=0) >= tiled) if whole else _NONE
-    if 8 * len(hit) > len(tiled):
-        row, column = np.nonzero(products[:whole] >= limits)
-    else:
-        long_row, place = np.nonzero(folded[:, hit] >= tiled[hit])
-        row, column = long_row * fold + hit[place] // columns, hit[place] % columns
-    tail_row, tail_column = np.nonzero(products[whole:] >= limits)
-    return np.concatenate((row, tail_row + whole)), np.concatenate((column, tail_column))
+    hit = np.flatnonzero(products.max(axis=1) >= limits)
+    if not len(hit):
+        return _NONE, _NONE
+    place, column = np.nonzero(products[hit] >= limits[hit, None])
+    return hit[place], column
 
 
 def joined(found: list[Pairs]) -> Pairs:
     """The pairs of several blocks as one."""
+    if not found:
+        return _NONE, _NONE
     rows, probes = zip(*found, strict=True)
     return np.concatenate(rows), np.concatenate(probes)
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from groups import groups
 from numpy.typing import NDArray
-from templates import KINDS, at_cosine, float64_cosines, saturating_product, unit
+from templates import KINDS, at_cosine, exact_product, float64_cosines, saturating_product, unit
 
 from leakmatch.arrays import FloatArray, LongArray
 from leakmatch.matching.approximate import ApproximateIndex
-from leakmatch.matching.int8 import LEVELS, Int8Screen
+from leakmatch.matching.int8 import LEVELS, Int8Screen, Product, onnxruntime_product, usable_levels
 from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.plan import Plan
-from leakmatch.matching.screen import PART, PASS, Each, Screen
+from leakmatch.matching.screen import PART, PASS, Each, Rows, Screen
 from leakmatch.records import CandidateBatch
 
 AMBIGUOUS = 1e-6  # pairs this near to where a score begins to round up to the threshold may be there or not
@@ -130,21 +131,32 @@ class TestFloat32(JoinContract):
     plan = Plan("float32", 0, "under test")
 
 
+@dataclass(frozen=True, slots=True)
+class _With(Plan):
+    """An int8 plan with a product that stands in for onnxruntime's."""
+
+    product: Product = exact_product
+
+    def build(self, vectors: FloatArray | Rows, each: Each = map) -> Screen:
+        return Int8Screen(vectors, self.product, self.levels, each)
+
+
 class TestInt8(JoinContract):
-    plan = Plan("int8", LEVELS[0], "under test")
+    """As on this machine: at the most levels at which onnxruntime's product is right here."""
+
+    plan = Plan("int8", usable_levels(onnxruntime_product(), 512), "under test")
 
 
 class TestInt8WithHalfTheLevels(JoinContract):
     plan = Plan("int8", LEVELS[1], "under test")
 
 
-class _Saturating(Plan):
-    def build(self, vectors: FloatArray, each: Each = map) -> Screen:
-        return Int8Screen(vectors, saturating_product, self.levels, each)
+class TestInt8WithAllLevels(JoinContract):
+    plan = _With("int8", LEVELS[0], "under test")
 
 
 class TestInt8OnAProcessorThatSaturates(JoinContract):
-    plan = _Saturating("int8", LEVELS[1], "under test")
+    plan = _With("int8", LEVELS[1], "under test", product=saturating_product)
 
 
 def _same(found: CandidateBatch, exact: NDArray[np.float64], threshold: float) -> None:

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from templates import KINDS, unit
+from templates import KINDS, exact_product, unit
 
 from leakmatch.arrays import FloatArray
-from leakmatch.matching.int8 import LEVELS, Int8Screen, onnxruntime_product
+from leakmatch.matching.int8 import LEVELS, Int8Screen, onnxruntime_product, usable_levels
 from leakmatch.matching.join import TemplateIndex, naive_join
 from leakmatch.matching.plan import Plan
 from leakmatch.matching.screen import FloatScreen, Screen, at_or_above
 
 PRODUCT = onnxruntime_product()
-PLANS = (Plan("float32", 0, "test"), *(Plan("int8", levels, "test") for levels in LEVELS))
+PLANS = (Plan("float32", 0, "test"), Plan("int8", usable_levels(PRODUCT, 128), "test"), Plan("int8", LEVELS[1], "test"))
 BUILD = {
     "float32": FloatScreen,
-    "int8": lambda vectors: Int8Screen(vectors, PRODUCT, LEVELS[0]),
+    "int8": lambda vectors: Int8Screen(vectors, exact_product, LEVELS[0]),
     "int8 with half the levels": lambda vectors: Int8Screen(vectors, PRODUCT, LEVELS[1]),
 }
 
@@ -75,7 +75,7 @@ def test_the_int8_screen_names_few_pairs_too_many(dimension: int) -> None:
     """A bound that is never wrong could still be useless: for ordinary templates it stays within 0.025."""
     rng = np.random.default_rng(0)
     vectors, probes = unit(rng, 4000, dimension), unit(rng, 60, dimension)
-    screen = Int8Screen(vectors, PRODUCT)
+    screen = Int8Screen(vectors, exact_product)
     exact = probes.astype(np.float64) @ vectors.astype(np.float64).T
     rows, columns = screen.pairs(0, screen.prepare(probes), 0.2)
     assert len(rows) and exact[columns, rows].min() > 0.2 - 2 * 0.025
@@ -84,8 +84,8 @@ def test_the_int8_screen_names_few_pairs_too_many(dimension: int) -> None:
 @settings(max_examples=200, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
-    st.integers(1, 200),
-    st.sampled_from([1, 3, 64, 1000, 2048, 3000]),
+    st.sampled_from([1, 3, 64, 300]),
+    st.sampled_from([1, 3, 64, 1000, 4096]),
     st.sampled_from([0.0, 1e-4, 0.01, 0.5, 1.0]),
     st.sampled_from([np.int32, np.float32]),
 )
@@ -94,7 +94,7 @@ def test_at_or_above_is_a_plain_comparison(
 ) -> None:
     rng = np.random.default_rng(seed)
     products = rng.integers(-(10**6), 10**6, (rows, columns)).astype(dtype)
-    limits = np.quantile(products, 1 - share, axis=0).astype(dtype)
+    limits = np.quantile(products, 1 - share, axis=1).astype(dtype)
     limits += 1 if share == 0 else 0
     got = set(zip(*(index.tolist() for index in at_or_above(products, limits)), strict=True))
-    assert got == set(zip(*(index.tolist() for index in np.nonzero(products >= limits)), strict=True))
+    assert got == set(zip(*(index.tolist() for index in np.nonzero(products >= limits[:, None])), strict=True))

@@ -14,6 +14,7 @@ from leakmatch.arrays import ByteArray
 from leakmatch.bench.figures import Figure
 from leakmatch.bench.limits import Limits, limits
 from leakmatch.bench.work import multiply_adds
+from leakmatch.errors import UsageError
 from leakmatch.faces.embed import Embedder
 from leakmatch.faces.geometry import CROP_SIZE
 from leakmatch.faces.packs import Pack, load_pack, verified
@@ -32,8 +33,10 @@ def run(
 
     ``engine`` ``auto`` measures every engine that is installed, by turns. The crops are noise: the time of a network
     does not depend on what it looks at. ``faces``: how many of them, for each engine and figure.
-    Raises :class:`~leakmatch.errors.UsageError` for a pack or an engine that is not there.
+    Raises :class:`~leakmatch.errors.UsageError` for a pack or an engine that is not there, or more threads than cores.
     """
+    if threads > usable_cores():
+        raise UsageError(f"{threads} threads are more than the {usable_cores()} cores that may be used.")
     loaded, threads = load_pack(pack), threads or usable_cores()
     engines = _engines(engine)
     embedders = {name: [_embedder(loaded, name) for _ in range(threads)] for name in engines}

@@ -17,6 +17,7 @@ from leakmatch.bench.processes import Usage, Watch
 from leakmatch.bench.stages import Shares, payloads, stage_shares
 from leakmatch.bench.work import multiply_adds
 from leakmatch.case.store import Case
+from leakmatch.errors import UsageError
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.geometry import CROP_SIZE
 from leakmatch.faces.packs import load_pack, verified
@@ -28,6 +29,7 @@ PHOTOS: Final = 500
 GALLERY: Final = 10_000
 _PROFILED: Final = 100
 _HEIGHT, _WIDTH = 480, 640
+_TOO_FEW: Final = "too few pictures to tell the rate from start-up, which is counted in: give some hundred"
 _NO_FACES: Final = "generated pictures hold no faces: only reading, decoding, hashing and detection are measured"
 
 
@@ -70,6 +72,8 @@ def run(
         generated.archive(single, 1, _HEIGHT, _WIDTH, seed + 1)
         begun = _scan(single, gallery, folder / "single.case", settings, no_progress)
         whole = _scan(source, gallery, folder / "whole.case", settings, progress)
+        if not whole.images:
+            raise UsageError(f"{source}: holds no picture that can be looked at; there is nothing to measure.")
         shares = stage_shares(
             FaceEngine(runtime.pack, runtime.engine),
             settings.budget,
@@ -109,6 +113,7 @@ def _rates(
     images, seconds = whole.images - begun.images, whole.seconds - begun.seconds
     if images <= 0 or seconds <= 0:  # a source so small that start-up is all there is
         images, seconds = whole.images, whole.seconds
+        detail |= {"note": _TOO_FEW}
     rate, faces = images / seconds, whole.faces / seconds
     if not whole.faces:
         yield Figure("images", rate, "images/s", detail=detail)

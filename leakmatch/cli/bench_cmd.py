@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from leakmatch.bench.figures import Figure
 
 app = typer.Typer(invoke_without_command=True)
-
-_SUBJECTS: Final = ("pipeline", "embed", "search", "hash")
 
 
 @app.callback()
@@ -42,7 +38,14 @@ def every(
                 f"give options after the subject: leakmatch bench {context.invoked_subcommand} ..."
             )
     else:
-        measures = {subject: _measure(subject) for subject in _SUBJECTS if _there(subject)}
+        from leakmatch.bench import embed, hash, pipeline, search
+
+        measures: dict[str, Callable[..., list[Figure]]] = {
+            "pipeline": pipeline.run,
+            "embed": embed.run,
+            "search": search.run,
+            "hash": hash.run,
+        }
         _show(measures, as_json=as_json, quiet=quiet)
 
 
@@ -121,8 +124,13 @@ def search(
 
     Example: leakmatch bench search --templates 100000 --dimension 512
     """
-    given = {"templates": templates, "dimension": dimension, "probes": tuple(probes or (64, 1024))}
-    _show({"search": _measure("search", **given)}, as_json=as_json, quiet=quiet)
+
+    def measure() -> list[Figure]:
+        from leakmatch.bench.search import run
+
+        return run(templates=templates, dimension=dimension, probes=tuple(probes or (64, 1024)))
+
+    _show({"search": measure}, as_json=as_json, quiet=quiet)
 
 
 @app.command("hash")
@@ -141,24 +149,16 @@ def hashes(
 
     Example: leakmatch bench hash --size 250 --hashes 10000000
     """
-    given = {"sizes": tuple(size or (112, 250, 1000)), "probes": tuple(probes or (64, 1024)), "hashes": stored}
-    _show({"hash": _measure("hash", **given)}, as_json=as_json, quiet=quiet)
 
-
-def _there(subject: str) -> bool:
-    return importlib.util.find_spec(f"leakmatch.bench.{subject}") is not None
-
-
-def _measure(subject: str, **given: Any) -> Callable[[], list[Figure]]:
     def measure() -> list[Figure]:
-        module = importlib.import_module(f"leakmatch.bench.{subject}")
-        figures: list[Figure] = module.run(**given)
-        return figures
+        from leakmatch.bench.hash import run
 
-    return measure
+        return run(sizes=tuple(size or (112, 250, 1000)), probes=tuple(probes or (64, 1024)), hashes=stored)
+
+    _show({"hash": measure}, as_json=as_json, quiet=quiet)
 
 
-def _show(measures: dict[str, Callable[[], list[Figure]]], *, as_json: bool, quiet: bool) -> None:
+def _show(measures: Mapping[str, Callable[[], list[Figure]]], *, as_json: bool, quiet: bool) -> None:
     """Measure, and print each subject's table as soon as it is there, or one JSON object at the end."""
     from leakmatch.bench.machine import machine
 

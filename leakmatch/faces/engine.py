@@ -63,9 +63,9 @@ def _crops(picture: Picture, landmarks: FloatArray) -> ByteArray:
     matrices = similarities(landmarks)
     wanted = np.nan_to_num(np.hypot(matrices[:, 0, 0], matrices[:, 1, 0]), nan=0.0)
     crops = np.zeros((len(landmarks), CROP_SIZE, CROP_SIZE, 3), np.uint8)
-    for crop, points, scale in zip(crops, landmarks, wanted, strict=True):
-        view = picture.at_least(float(scale) * _CROP_DETAIL)
+    for i in np.argsort(-wanted):  # the largest view first, which is then at hand for the others
+        view = picture.at_least(float(wanted[i]) * _CROP_DETAIL)
         # Whole numbers are the centres of pixels.
-        there = (points[None] + np.float32(0.5)) * np.float32(view.scale) - np.float32(0.5)
-        crop[:] = aligned_crops(view.pixels, similarities(there))[0]
+        there = (landmarks[i : i + 1] + np.float32(0.5)) * np.float32(view.scale) - np.float32(0.5)
+        crops[i] = aligned_crops(view.pixels, similarities(there))[0]
     return crops

@@ -24,7 +24,7 @@ class View(NamedTuple):
 
 
 #: Decodes a picture at this scale (0 to 1), or at the next larger one that its format offers; in colour where that is
-#: asked for, or comes for nothing.
+#: asked for, or comes for nothing. Where it cannot, it may give a smaller one.
 Decode = Callable[[float, bool], View]
 
 
@@ -48,8 +48,8 @@ class Picture:
     def at_least(self, scale: float, *, colour: bool = True) -> View:
         """The smallest view at hand that is no smaller than ``scale``, else one that is decoded now, and kept.
 
-        Without ``colour``, brightness is enough. A ``scale`` above 1 is met by the full size. Raises what decoding
-        raises.
+        Without ``colour``, brightness is enough. A ``scale`` above 1 is met by the full size. Smaller only where
+        decoding gave a smaller one. Raises what decoding raises.
         """
         scale = min(scale, 1.0)
         fits = [view for view in self._views if view.scale >= scale and (view.colour or not colour)]

@@ -197,6 +197,10 @@ class Gallery(Store):
         """Every template, as a matrix to be read by parts."""
         return StoredTemplates(self._database, self.dimension)
 
+    def hash_algorithms(self) -> set[str]:
+        """The algorithms of all hashes in the gallery."""
+        return {algorithm for (algorithm,) in self._database.select("SELECT DISTINCT algorithm FROM hashes")}
+
     def hashes(self, scope: str) -> dict[str, Hashes]:
         """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm."""
         counts = self._database.select("SELECT algorithm, count(*) FROM hashes WHERE scope = ? GROUP BY 1", (scope,))

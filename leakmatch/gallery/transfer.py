@@ -107,14 +107,21 @@ def _good(rows: Rows, done: int, report: Imported) -> list[int]:
         unit: BoolArray = np.abs(norms - 1) <= NORM_TOLERANCE
     good = []
     for i, subject_id in enumerate(rows.subject_id):
-        if unit[i] and subject_id:
+        text = (subject_id, rows.name[i], rows.path[i])
+        if unit[i] and subject_id and all(map(_is_text, text)):
             good.append(i)
             continue
         report.refusals += 1
         if len(report.refused) < _LISTED:
+            reason = "it names no subject" if not subject_id else "its subject, name or path is no Unicode text"
             norm = f"the norm of its vector is {norms[i]:.4g}, not 1"
-            report.refused[done + i + 1] = norm if not unit[i] else "it names no subject"
+            report.refused[done + i + 1] = reason if unit[i] else norm
     return good
+
+
+def _is_text(value: str) -> bool:
+    """Whether ``value`` can be stored; half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _photo(rows: Rows, i: int, where: str) -> Photo:

@@ -10,7 +10,7 @@ Nine pairs are the same photo twice, four of them under two names, and were left
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from leakmatch.arrays import BoolArray, ByteArray, FloatArray, LongArray
 from leakmatch.errors import IntegrityError
-from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
+from leakmatch.hashing.algorithms import DECODE, DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
 from leakmatch.hashing.join import HASH_BYTES, HammingIndex
 from leakmatch.records import HashBatch
 
@@ -122,6 +122,18 @@ class HashMatch:
     chance: float
 
 
+def require_current(algorithms: Iterable[str], gallery: str) -> None:
+    """Raise :class:`IntegrityError` unless all hash ``algorithms`` of a gallery are of the decode that is used now.
+
+    One hash of another decode is one photo whose copies would not be found. ``gallery`` is what the error calls it.
+    """
+    if any(not algorithm.endswith(f"/{DECODE}") for algorithm in algorithms):
+        raise IntegrityError(
+            f"{gallery}: its picture hashes were made by another decode, that of another version of LeakMatch: copies "
+            "of its photos would not be found. Enrol the photos into a new gallery."
+        )
+
+
 class HashIndex:
     """The gallery's hashes of one scope, to be searched by :meth:`matches`."""
 
@@ -131,8 +143,9 @@ class HashIndex:
         Raises :class:`IntegrityError` where they are of another decode, or their rows do not belong together.
         """
         self._rule = rule
+        require_current(hashes, "The gallery")
         if hashes and not {PHASH, DHASH} <= hashes.keys():
-            raise IntegrityError("The gallery's picture hashes were made by another decode. Enrol its photos again.")
+            raise IntegrityError("The gallery's picture hashes are not complete. Restore it from a copy.")
         pairs = ((PHASH, DHASH), (PHASH_MIRROR, DHASH_MIRROR))
         self._ways = tuple(_paired(hashes[p], hashes[d], rule) for p, d in pairs if p in hashes and d in hashes)
 

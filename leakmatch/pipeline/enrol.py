@@ -20,6 +20,7 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.enrolment import describe_choice, subject_face
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
+from leakmatch.hashing.evidence import require_current
 from leakmatch.locator import Locator
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.scan import Progress, no_progress
@@ -53,13 +54,14 @@ def enroll(
     """Create ``gallery`` or add to it. What was committed before an exception stays; run it again to go on.
 
     Raises :class:`UsageError` where no photo is found, and :class:`ModelMismatch` where the gallery was made with
-    another model.
+    another model; :class:`IntegrityError` where its hashes are of another decode.
     """
     pack = load_pack(settings.pack)
     plan = _plan(sources)
     if gallery.exists():
         with Gallery.open(gallery) as existing:
             existing.require_model(pack.model_id)
+            require_current(existing.hash_algorithms(), str(gallery))
     runtime = make_ready(pack, settings.engine)
     with closing(start(runtime, settings, plan.inventory, mirrored=True)) as executor, deferred_interrupt() as check:
         sink = _Sink(gallery, pack, plan, progress, check)

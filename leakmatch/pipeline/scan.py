@@ -22,6 +22,8 @@ from leakmatch.errors import IntegrityError, UsageError, os_error
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
+from leakmatch.hashing.algorithms import DECODE
+from leakmatch.hashing.evidence import require_current
 from leakmatch.matching.calibration import Calibration
 from leakmatch.offered import offered_at_first
 from leakmatch.pipeline.interrupt import deferred_interrupt
@@ -270,6 +272,7 @@ def _case(
     inventory: Inventory,
 ) -> Case:
     gallery.require_model(runtime.pack.model_id)
+    require_current(gallery.hash_algorithms(), str(gallery.path))
     gallery.require_enrolled()
     gallery.verify()
     run = _run_record(sources, gallery, runtime, calibration, settings)
@@ -307,7 +310,7 @@ def _run_record(
             "templates": info["templates"],
             "pictures": info["templates"],
         },
-        "pack": runtime.describe() | {"calibration_sha256": calibration and calibration.sha256},
+        "pack": runtime.describe() | {"calibration_sha256": calibration and calibration.sha256, "decode": DECODE},
         "calibration": calibration and calibration.describe(),
         "settings": asdict(settings) | {"pack": runtime.pack.name},
         "expected_false": settings.expected_false,
@@ -340,6 +343,7 @@ def _refuse_changes(case: Case, run: Mapping[str, Any], rows: Sequence[SourceRow
     where = f"{case.path}: this case began with"
     for name, then, now in (
         ("LeakMatch version", began.get("version"), run["version"]),
+        ("decode of pictures", began.get("pack", {}).get("decode"), run["pack"]["decode"]),
         ("sources", began.get("resolved"), run["resolved"]),
         ("gallery", began.get("gallery", {}).get("id"), run["gallery"]["id"]),
         ("content of the gallery", began.get("gallery", {}).get("digest"), run["gallery"]["digest"]),

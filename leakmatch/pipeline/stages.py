@@ -57,12 +57,23 @@ class Looker:
         return analyses
 
     def _picture(self, image: DecodedImage, payload: bytes) -> ImageAnalysis:
-        def larger(scale: float, colour: bool) -> View:
-            return View(*decode_larger(payload, self._budget, scale, colour=colour))
+        first = View(image.bgr, image.scale)
+        failed: list[ItemError] = []
 
-        picture = Picture(View(image.bgr, image.scale), image.source_size, larger)
+        def larger(scale: float, colour: bool) -> View:
+            if not failed:
+                try:
+                    return View(*decode_larger(payload, self._budget, scale, colour=colour))
+                except ItemError as error:
+                    failed.append(error)
+            return first
+
+        picture = Picture(first, image.source_size, larger)
         faces, templates, crops = self._engine.analyse(picture, mirrored=self._mirrored)
         outcome = Outcome.DONE if len(faces) else Outcome.NO_FACE
+        if failed:
+            reason = f"not looked at closely, small faces may be missed: {failed[0]}"
+            image = replace(image, complete=False, detail="; ".join(filter(None, (image.detail, reason))))
         if not image.complete:
             outcome = Outcome.PARTIAL
         width, height = image.source_size

@@ -42,6 +42,12 @@ def test_hashes(run: Run) -> None:
     assert "the same by faiss, 5 hashes, 1 core" in run("bench", *options).out
 
 
+def test_search(run: Run) -> None:
+    done = run("bench", "search", "--templates", "2000", "--dimension", "32", "--probes", "3", "--json")
+    assert done.code == 0, done.err
+    assert all(figure["subject"] == "search" for figure in json.loads(done.out)["figures"])
+
+
 def test_wrong_use(run: Run, tmp_path: Path) -> None:
     assert run("bench", "speed").code == 2
     assert run("bench", "--json", "embed").code == 2
@@ -49,6 +55,13 @@ def test_wrong_use(run: Run, tmp_path: Path) -> None:
     assert missing.code == 2
     assert "missing.zip" in missing.err
     assert run("bench", "embed", "--engine", "abacus").code == 2
+    threads = run("bench", "embed", "--threads", "5000")
+    assert threads.code == 2
+    assert "5000 threads are more than" in threads.err
+    (tmp_path / "notes.txt").write_text("no picture")
+    nothing = run("bench", "pipeline", "--archive", tmp_path / "notes.txt", "--members", "10")
+    assert nothing.code == 2
+    assert "holds no picture" in nothing.err
 
 
 def test_interrupted_it_leaves_nothing_behind(pack_home: Path, tmp_path: Path) -> None:

@@ -47,6 +47,19 @@ def npz(path: Path, count: int = 10, **columns: object) -> Path:
     return path
 
 
+@pytest.mark.parametrize("column", ["subject_id", "name", "path"])
+def test_a_row_that_is_no_text_is_refused(gallery: Gallery, tmp_path: Path, column: str) -> None:
+    values = np.array([f"s{i}" for i in range(10)])
+    values[3] = "s\ud800"
+    file = tmp_path / "t.npz"
+    ids = np.array([f"s{i}" for i in range(10)])
+    np.savez(file, **{"vectors": vectors(10), "subject_id": ids, "model_id": np.array(MODEL), column: values})
+    report = import_templates(gallery, file)
+    assert (report.added, report.refusals) == (9, 1)
+    assert "no Unicode text" in report.refused[4]
+    gallery.verify()
+
+
 def test_what_is_imported_is_there(gallery: Gallery, tmp_path: Path) -> None:
     digests = np.random.default_rng(1).integers(0, 256, (10, 32), np.uint8)
     file = npz(tmp_path / "t.npz", name=np.array(["Ann"] * 10), sha256=digests, quality=np.full(10, 0.5, np.float32))

@@ -115,6 +115,9 @@ def main() -> None:
     parser.add_argument("photos_zip", type=Path, metavar="PHOTOS.zip")
     parser.add_argument("--pack", default="opencv-zoo")
     parser.add_argument("--photos", type=int, default=1500)
+    parser.add_argument(
+        "--only", default="", help="only the methods whose names begin so; others keep their rows in --json"
+    )
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -129,6 +132,9 @@ def main() -> None:
             taken = subject_face(faces, bgr.shape[1], bgr.shape[0])
             photos.append((bgr, faces.boxes[taken : taken + 1]))
             landmarks.append(faces.landmarks[taken])
+    kept: list[dict[str, object]] = []
+    if arguments.only and arguments.json and arguments.json.exists():
+        kept = json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]
     few, points = photos[: len(photos) // 5], landmarks[: len(photos) // 5]
     sets: dict[str, Callable[[], Iterable[Case]]] = {"photos": lambda: photos}
     for cut in ("box", "inner 80 %", "aligned"):
@@ -136,9 +142,12 @@ def main() -> None:
             sets[f"{cut} at {side}"] = lambda cut=cut, side=side: tight(few, points, cut, side)
     for width in (16, 20, 24, 32, 40):
         sets[f"{width} px in 12 MP"] = lambda width=width: small(few, width)
-    rows = []
+    rows: list[dict[str, object]] = []
     for what, cases in sets.items():
         for name, find in methods(pack).items():
+            if not name.startswith(arguments.only):
+                rows += [row for row in kept if (row["set"], row["method"]) == (what, name)]
+                continue
             rows.append({"set": what, "method": name} | recall(find, cases()))
             print(
                 "{set:20} {method:15} missed {missed:4} of {faces:4}  others {others:4}  {ms:8} ms".format(**rows[-1])

@@ -113,7 +113,7 @@ def _rates(
     images, seconds = whole.images - begun.images, whole.seconds - begun.seconds
     if images <= 0 or seconds <= 0:  # a source so small that start-up is all there is
         images, seconds = whole.images, whole.seconds
-        detail |= {"note": _TOO_FEW}
+        detail |= {"note": "; ".join(filter(None, (detail.get("note"), _TOO_FEW)))}
     rate, faces = images / seconds, whole.faces / seconds
     if not whole.faces:
         yield Figure("images", rate, "images/s", detail=detail)

@@ -131,7 +131,7 @@ def plot(record: dict[str, Any], file: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, (by_cores, by_size) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for name in FORMATS:
+    for name in dict.fromkeys(row["format"] for row in record["results"]):
         rows = [row for row in record["results"] if row["format"] == name]
         by_cores.plot([row["cores"] for row in rows], [row["photos_per_second"] for row in rows], "o-", label=name)
         last = rows[-1]["by_size"]

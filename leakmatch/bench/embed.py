@@ -12,7 +12,7 @@ import numpy as np
 
 from leakmatch.arrays import ByteArray
 from leakmatch.bench.figures import Figure
-from leakmatch.bench.limits import Limits, limits
+from leakmatch.bench.limits import Limits, better, limits
 from leakmatch.bench.work import multiply_adds
 from leakmatch.errors import UsageError
 from leakmatch.faces.embed import Embedder
@@ -50,7 +50,7 @@ def run(
             for name in engines:
                 alone[name].append(_seconds(embedders[name][:1], crops, pool))
                 together[name].append(_seconds(embedders[name], crops, pool))
-    one, every = (_better(a, b) for a, b in zip(before, (limits(1), limits(threads)), strict=True))
+    one, every = (better(a, b) for a, b in zip(before, (limits(1), limits(threads)), strict=True))
     work = multiply_adds(verified(loaded, loaded.embedder.file), CROP_SIZE, CROP_SIZE)
     figures = []
     for name in engines:
@@ -76,11 +76,6 @@ def _seconds(embedders: Sequence[Embedder], crops: ByteArray, pool: ThreadPoolEx
     for done in [pool.submit(embedder.embed, crops) for embedder in embedders]:
         done.result()
     return (time.perf_counter() - began) / len(crops)
-
-
-def _better(a: Limits, b: Limits) -> Limits:
-    """A limit is what nothing disturbed: the better of what was found before and after."""
-    return Limits(a.threads, max(a.sgemm, b.sgemm), max(a.read, b.read))
 
 
 def _time(engine: str, seconds: float, work: int, limit: Limits, detail: dict[str, Any]) -> Figure:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from leakmatch.arrays import ByteArray
+from leakmatch.bench.alone import alone, answer, arguments
 from leakmatch.bench.figures import Figure
 from leakmatch.bench.generated import picture
 from leakmatch.bench.limits import limits
@@ -26,7 +23,6 @@ from leakmatch.errors import IntegrityError
 from leakmatch.hashing.evidence import WHOLE_PICTURE
 from leakmatch.hashing.join import HASH_BYTES, HammingIndex
 from leakmatch.hashing.perceptual import picture_hashes
-from leakmatch.offered import ONE_THREAD
 
 SIZES: Final = (112, 250, 1000)
 PROBES: Final = (64, 1024)
@@ -45,11 +41,7 @@ def run(
     where they find something else the measurement fails. In a process of its own: only so does the BLAS keep to one
     thread.
     """
-    command = [sys.executable, "-m", "leakmatch.bench.hash", json.dumps([list(sizes), list(probes), hashes, seed])]
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
-    return [Figure(**figure) for figure in json.loads(done.stdout)]
+    return [Figure(**figure) for figure in alone("leakmatch.bench.hash", list(sizes), list(probes), hashes, seed)]
 
 
 def measure(sizes: Sequence[int], probes: Sequence[int], hashes: int, seed: int) -> list[Figure]:
@@ -142,4 +134,4 @@ def _by_turns(*sides: Callable[[], object]) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps([asdict(figure) for figure in measure(*json.loads(sys.argv[1]))]) + "\n")
+    answer([asdict(figure) for figure in measure(*arguments())])

@@ -6,10 +6,6 @@ product, and no search of vectors in memory faster than they can be read.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from leakmatch.offered import ONE_THREAD
+from leakmatch.bench.alone import alone, answer, arguments
 
 #: Sides of the square matrices: large enough for the peak on all processors tried, 5 to 10 ms of one core each.
 _SIDES: Final = (512, 768, 1024)
@@ -37,11 +33,12 @@ class Limits:
 
 def limits(threads: int = 1, seconds: float = _SECONDS) -> Limits:
     """The limits of this machine, measured in a process of its own: only so is the BLAS sure to keep to one thread."""
-    command = [sys.executable, "-m", "leakmatch.bench.limits", str(threads), str(seconds)]
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
-    done = subprocess.run(command, env=environment, check=True, capture_output=True)
-    return Limits(**json.loads(done.stdout))
+    return Limits(**alone("leakmatch.bench.limits", threads, seconds))
+
+
+def better(a: Limits, b: Limits) -> Limits:
+    """A limit is what nothing disturbed: the better of what was found before and after."""
+    return Limits(a.threads, max(a.sgemm, b.sgemm), max(a.read, b.read))
 
 
 def sgemm_rate(threads: int = 1, seconds: float = _SECONDS) -> float:
@@ -92,6 +89,5 @@ def _best_rate(work: Callable[[int], None], threads: int, seconds: float) -> flo
 
 
 if __name__ == "__main__":
-    _threads, _each = int(sys.argv[1]), float(sys.argv[2])
-    found = Limits(_threads, sgemm_rate(_threads, _each), read_rate(_threads, _each))
-    sys.stdout.write(json.dumps(asdict(found)) + "\n")
+    _threads, _each = arguments()
+    answer(asdict(Limits(_threads, sgemm_rate(_threads, _each), read_rate(_threads, _each))))

@@ -7,10 +7,6 @@ comes and once with its BLAS path forced, where it would not take that by itself
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 
 from leakmatch.arrays import FloatArray, LongArray
+from leakmatch.bench.alone import alone, answer, arguments
 from leakmatch.bench.figures import Figure
 from leakmatch.bench.generated import unit_vectors
-from leakmatch.bench.limits import Limits, limits
+from leakmatch.bench.limits import Limits, better, limits
 from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.plan import Plan
-from leakmatch.offered import ONE_THREAD
 
 OURS: Final = "LeakMatch"
 AS_IT_COMES: Final = "faiss as it comes"
@@ -78,8 +74,7 @@ def run(templates: int = 1_000_000, dimension: int = 128, probes: Sequence[int] 
     """
     before = limits(1)
     found = compare(templates, dimension, probes)
-    after = limits(1)
-    limit = Limits(1, max(before.sgemm, after.sgemm), max(before.read, after.read))
+    limit = better(before, limits(1))
     figures = []
     for race in found.races:
         figures += [_figure(found, race, side, limit) for side in race.seconds]
@@ -129,14 +124,8 @@ def compare(
     ``as_it_comes``: race that side, too, where faiss would not take BLAS by itself. ``reference``: hold the pairs also
     to a float64 product of all templates. Raises ``RuntimeError`` where pairs differ by more than :data:`AMBIGUOUS`.
     """
-    asked = json.dumps([templates, dimension, list(probes), rounds, as_it_comes, reference])
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": path}
-    command = [sys.executable, "-m", "leakmatch.bench.search", asked]
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"The comparison failed: {done.stderr.strip()}")
-    found = json.loads(done.stdout)
+    asked = (templates, dimension, list(probes), rounds, as_it_comes, reference)
+    found = alone("leakmatch.bench.search", *asked)
     plan = found.pop("plan")
     plan["rates"] = tuple((name, rate) for name, rate in plan["rates"])
     return Found(plan=Plan(**plan), races=tuple(Race(**race) for race in found.pop("races")), **found)
@@ -244,4 +233,4 @@ def _seconds(side: Callable[[], Any]) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(_compare(*json.loads(sys.argv[1])))) + "\n")
+    answer(asdict(_compare(*arguments())))

@@ -68,12 +68,17 @@ def check(pack: Pack) -> dict[str, Prepared]:
 
 
 def open_prepared(pack: Pack, file: str, engine: str = ONNXRUNTIME) -> Session:
-    """A session of ``engine`` on the prepared form of the pack's model ``file``. Raises as :func:`prepare`.
+    """A session of ``engine`` on the pack's model ``file``: its prepared form, unless :func:`runs_as_shipped`.
 
-    OpenVINO has a fast ``PRelu`` of its own, and is given the embedder as it was shipped.
+    Raises as :func:`prepare`.
     """
-    as_shipped = engine == OPENVINO and file == pack.embedder.file
-    return open_session(verified(pack, file) if as_shipped else _ready(pack, file)[1], file, engine)
+    content = verified(pack, file) if runs_as_shipped(pack, file, engine) else _ready(pack, file)[1]
+    return open_session(content, file, engine)
+
+
+def runs_as_shipped(pack: Pack, file: str, engine: str) -> bool:
+    """Whether ``engine`` is given ``file`` as it was shipped: OpenVINO has a fast ``PRelu`` of its own."""
+    return engine == OPENVINO and file == pack.embedder.file
 
 
 def agreement(pack: Pack, file: str, prepared: bytes) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from leakmatch.faces.geometry import CROP_SIZE
 from leakmatch.faces.packs import Pack
-from leakmatch.faces.prepared import open_prepared, prepare
+from leakmatch.faces.prepared import open_prepared, prepare, runs_as_shipped
 from leakmatch.faces.session import ONNXRUNTIME, OPENVINO, installed
 from leakmatch.settings import AUTO
 
@@ -48,8 +48,8 @@ def make_ready(pack: Pack, engine: str = AUTO) -> Runtime:
         engine = _faster(pack)
     elif engine != ONNXRUNTIME:
         open_prepared(pack, pack.embedder.file, engine)  # says here, and not in every worker, that it is missing
-    run = (file for file in records if engine == ONNXRUNTIME or file != pack.embedder.file)
-    return Runtime(pack, engine, installed(engine) or "", {file: records[file].sha256 for file in run})
+    run = {file: record.sha256 for file, record in records.items() if not runs_as_shipped(pack, file, engine)}
+    return Runtime(pack, engine, installed(engine) or "", run)
 
 
 def _faster(pack: Pack) -> str:

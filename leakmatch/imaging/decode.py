@@ -90,7 +90,7 @@ def decode_larger(payload: bytes, budget: Budget, scale: float, *, colour: bool 
         reduction = next((r for r in _REDUCTIONS if 1 / r >= scale), 1)
         reached = _draft(image, reduction, None if colour else "L")
         image.load()
-        upright = _upright(image)
+        upright, _ = _upright(image)
         return (np.array(upright) if upright.mode == "L" and not colour else to_bgr(upright)), reached
 
 
@@ -229,13 +229,14 @@ def _check_size(image: Image.Image, budget: Budget) -> None:
 
 def _canonical(image: Image.Image, number: int, full: tuple[int, int], scale: float = 1.0) -> DecodedImage:
     """The loaded ``image``, upright. ``full`` is the size (w, h) of the picture of which it is a view at ``scale``."""
-    turned = _UPRIGHT.get(_orientation(image)) in _ON_ITS_SIDE
-    return DecodedImage(to_bgr(_upright(image)), full[::-1] if turned else full, scale, frame=number)
+    upright, on_its_side = _upright(image)
+    return DecodedImage(to_bgr(upright), full[::-1] if on_its_side else full, scale, frame=number)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
+    """``image`` turned as its EXIF says, and whether it lay on its side."""
     turn = _UPRIGHT.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+    return (image, False) if turn is None else (image.transpose(turn), turn in _ON_ITS_SIDE)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -11,8 +11,16 @@ from typing import Any, Final
 import numpy as np
 
 from leakmatch.arrays import FloatArray
+from leakmatch.faces.packs import Pack
 from leakmatch.gallery.store import FACE, PICTURE, Gallery
-from leakmatch.hashing.evidence import COPY_DISTANCE, COPY_SCORE, FACE_CROP, HashIndex, collision_probability
+from leakmatch.hashing.evidence import (
+    COPY_DISTANCE,
+    COPY_SCORE,
+    FACE_CROP,
+    HashIndex,
+    collision_probability,
+    require_current,
+)
 from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
@@ -50,6 +58,18 @@ class _OneAtATime:
     def __getitem__(self, rows: Any, /) -> FloatArray:
         with self._lock:
             return self._rows[rows]
+
+
+def require_searchable(gallery: Gallery, pack: Pack) -> None:
+    """Raise unless ``gallery`` can be searched with the templates and hashes that ``pack`` and this version make.
+
+    :class:`~leakmatch.errors.ModelMismatch`, :class:`~leakmatch.errors.IntegrityError` (hashes of another decode, or
+    damage) or :class:`~leakmatch.errors.UsageError` (nobody is enrolled).
+    """
+    gallery.require_model(pack.model_id)
+    require_current(gallery.hash_algorithms(), str(gallery.path))
+    gallery.require_enrolled()
+    gallery.verify()
 
 
 class Matcher:

@@ -23,11 +23,10 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.hashing.algorithms import DECODE
-from leakmatch.hashing.evidence import require_current
 from leakmatch.matching.calibration import Calibration
 from leakmatch.offered import offered_at_first
 from leakmatch.pipeline.interrupt import deferred_interrupt
-from leakmatch.pipeline.matcher import Matcher
+from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
 from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
@@ -271,10 +270,7 @@ def _case(
     settings: Settings,
     inventory: Inventory,
 ) -> Case:
-    gallery.require_model(runtime.pack.model_id)
-    require_current(gallery.hash_algorithms(), str(gallery.path))
-    gallery.require_enrolled()
-    gallery.verify()
+    require_searchable(gallery, runtime.pack)
     run = _run_record(sources, gallery, runtime, calibration, settings)
     rows = [
         SourceRow(number, next(file.locator.chain()).ordinal, file.locator, file.size, file.mtime_ns)

@@ -13,8 +13,7 @@ from leakmatch.case.store import Candidate, Key, Totals
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.store import Gallery
-from leakmatch.hashing.evidence import require_current
-from leakmatch.pipeline.matcher import Matcher
+from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.scan import pack_calibration
 from leakmatch.pipeline.start import start, take_inventory
 from leakmatch.pipeline.tasks import FileTask
@@ -43,10 +42,7 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery, steady=True) as opened,
     ):
-        opened.require_model(pack.model_id)
-        opened.require_enrolled()
-        require_current(opened.hash_algorithms(), str(opened.path))
-        opened.verify()
+        require_searchable(opened, pack)
         matcher = Matcher(opened, calibration, settings)
         names = opened.names()
         sink = _Sink()

@@ -140,7 +140,9 @@ def main() -> None:
     output = arguments.output or shipped(pack.name) / CALIBRATION
     output.write_bytes(content)
     calibration = Calibration.parse(content, str(output))
-    print(f"{output}: {calibration.pairs:,} pairs, tail {calibration.tail}; without and with the {len(left_out)} left out:")
+    print(
+        f"{output}: {calibration.pairs:,} pairs, tail {calibration.tail}; without and with the {len(left_out)} left out:"
+    )
     for rate in SHOWN_RATES:
         score = calibration.threshold(rate)
         low, high = calibration.interval(score)

@@ -56,6 +56,18 @@ class FaceEngine:
         templates = TemplateBatch(vectors, face_quality(faces.landmarks, crops), valid & aligned, self.model_id)
         return faces, templates, crops
 
+    def embed_again(self, crop: ByteArray) -> TemplateBatch:
+        """The one template of an aligned ``crop`` uint8[112,112,3] BGR, averaged with that of its mirror image.
+
+        Its quality is not judged (0). Not valid for a picture of another size.
+        """
+        fits = crop.shape == (CROP_SIZE, CROP_SIZE, 3) and bool(crop.any())
+        crops = crop[None] if fits else np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        vectors, valid = self._embedder.embed(crops, mirrored=True)
+        if not fits:
+            vectors[:] = 0
+        return TemplateBatch(vectors, np.zeros(1, np.float32), valid & fits, self.model_id)
+
 
 def _crops(picture: Picture, landmarks: FloatArray) -> ByteArray:
     """The aligned crop of each face, from the smallest view in which the face is large enough."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -26,6 +26,7 @@ from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
 from leakmatch.matching.screen import Each, Rows
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
+from leakmatch.pipeline.fused import SubjectTemplates
 from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
 
@@ -73,7 +74,9 @@ def require_searchable(gallery: Gallery, pack: Pack) -> None:
 
 
 class Matcher:
-    """Compares pictures with one gallery. ``searches`` is the number of templates compared before (on resume).
+    """Compares pictures with one gallery. ``searches`` is the number of faces compared before (on resume).
+
+    Each face is compared once with each of ``people`` enrolled: :class:`~leakmatch.pipeline.fused.SubjectTemplates`.
 
     ``threads`` share the join with a large gallery. A scan waits for its join, and the analysers soon wait for the
     scan; while they do, their cores are free for it.
@@ -94,21 +97,22 @@ class Matcher:
         approximate: Mapping[str, Any] | None = None,
         threads: ThreadPoolExecutor | None = None,
     ) -> None:
-        templates = gallery.templates()
         self.model_id = gallery.model_id
         self.searches = searches
-        self.templates = len(templates)
-        rows: Rows = templates
+        normalisation = None if calibration is None else calibration.normalisation
+        self._subjects = SubjectTemplates(gallery.templates(), gallery.first_enrolments(), normalisation)
+        self.people = len(self._subjects)
+        rows: Rows = self._subjects
         each: Each = map
-        if threads is not None and len(templates) >= THREADS_FROM:
-            rows, each = _OneAtATime(templates), threads.map
+        if threads is not None and self.people >= THREADS_FROM:
+            rows, each = _OneAtATime(self._subjects), threads.map
         self._index: TemplateIndex | ApproximateIndex
         if settings.approximate:
             self._index = ApproximateIndex(
-                rows, templates.enrolment_id, each=each, start=settings.approximate_from, before=approximate
+                rows, self._subjects.subject, each=each, start=settings.approximate_from, before=approximate
             )
         else:
-            self._index = TemplateIndex(rows, templates.enrolment_id, each=each)
+            self._index = TemplateIndex(rows, self._subjects.subject, each=each)
         self._gallery = gallery
         self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
         self._crops = HashIndex.of_faces(gallery.hashes(FACE))
@@ -121,7 +125,7 @@ class Matcher:
             return self._settings.threshold
         if self._calibration is None:
             raise ValueError("neither a calibration nor a threshold")
-        pairs = max(self.searches * self.templates, 1)
+        pairs = max(self.searches * self.people, 1)
         return self._calibration.threshold(min(STORED_BAND * self._settings.expected_false / pairs, LARGEST_CHANCE))
 
     def approximate(self) -> dict[str, Any] | None:
@@ -160,17 +164,31 @@ class Matcher:
                 block.face.append(int(face))
         found: list[list[Verdict]] = [[] for _ in analyses]
         self.searches += len(block.vectors)
-        if not block.vectors:
-            return found
-        pairs = self._index.join(np.stack(block.vectors), self.floor())
-        chances = None if self._calibration is None else self._calibration.fmr(pairs.score)
-        for k in range(len(pairs)):
-            probe, enrolment = int(pairs.probe_index[k]), int(pairs.enrolment_id[k])
-            score = round(float(pairs.score[k]), DECIMALS)
-            chance = None if chances is None else float(chances[k])
-            verdict = Verdict(block.face[probe], self._gallery.subject_of(enrolment), enrolment, score, chance)
-            found[block.picture[probe]].append(verdict)
+        if block.vectors:
+            for probe, verdict in self.compare(np.stack(block.vectors), block.face):
+                found[block.picture[probe]].append(verdict)
         return found
+
+    def compare(self, probes: FloatArray, faces: Sequence[int], looks: int = 1) -> Iterator[tuple[int, Verdict]]:
+        """Everybody whom one of ``probes`` float32[P,D] may be, with the row of the probe; ``faces``: their numbers.
+
+        It counts no search. ``looks``: how often the faces were looked at.
+        """
+        comparable = self._subjects.normalised(probes)
+        pairs = self._index.join(comparable, self.floor())
+        chances = self._chances(pairs.score)
+        for k, chance in enumerate(chances):
+            probe, first = int(pairs.probe_index[k]), int(pairs.enrolment_id[k])
+            score = round(float(pairs.score[k]), DECIMALS)
+            enrolment = self._subjects.closest(first, comparable[probe])
+            yield probe, Verdict(faces[probe], self._gallery.subject_of(first), enrolment, score, *chance, looks=looks)
+
+    def _chances(self, scores: FloatArray) -> Iterable[tuple[float | None, float | None, float | None]]:
+        """Of each score the chance that two people reach it, and its 95 % interval."""
+        if self._calibration is None:
+            return [(None, None, None)] * len(scores)
+        columns = (self._calibration.fmr(scores), *self._calibration.interval(scores))
+        return zip(*(column.tolist() for column in columns), strict=True)
 
     def _copies(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[PictureMatch]:
         """Faces so close that a less near hash of the crop shows that they are from one picture."""

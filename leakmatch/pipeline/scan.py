@@ -27,6 +27,7 @@ from leakmatch.matching.calibration import Calibration
 from leakmatch.offered import offered_at_first
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher, require_searchable
+from leakmatch.pipeline.second_look import SecondLooks
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
 from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
@@ -66,36 +67,43 @@ def scan(
     """
     _refuse_case_inside(case, sources)
     pack = load_pack(settings.pack)
-    calibration = pack_calibration(pack, settings)
     inventory = take_inventory(sources)
     runtime = make_ready(pack, settings.engine)
     with (
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery, steady=True) as opened,
-        _case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,
-        ThreadPoolExecutor(usable_cores(), "join") as threads,
     ):
-        if ledger.finished is not None:
-            return
-        matcher = Matcher(opened, calibration, settings, ledger.totals().searches, ledger.approximate, threads)
-        with deferred_interrupt() as check:
-            sink = ScanSink(ledger, matcher, inventory, progress, check)
-            executor.run(_tasks(ledger, inventory), sink)
-            sink.flush()
-        if settings.threshold is None:
-            ledger.prune(STORED_BAND * settings.expected_false)
-        ledger.check_ledger()
-        ledger.finish(_summary(ledger, matcher, calibration, settings))
+        calibration = calibration_for(opened, pack, settings)
+        with (
+            _case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,
+            ThreadPoolExecutor(usable_cores(), "join") as threads,
+        ):
+            if ledger.finished is not None:
+                return
+            matcher = Matcher(opened, calibration, settings, ledger.totals().searches, ledger.approximate, threads)
+            with deferred_interrupt() as check:
+                sink = ScanSink(ledger, matcher, inventory, progress, check)
+                executor.run(_tasks(ledger, inventory), sink)
+                sink.flush()
+                SecondLooks(ledger, matcher, settings, check).run(executor)
+            if settings.threshold is None:
+                ledger.prune(STORED_BAND * settings.expected_false)
+            ledger.check_ledger()
+            ledger.finish(_summary(ledger, matcher, calibration, settings))
 
 
-def pack_calibration(pack: Pack, settings: Settings) -> Calibration | None:
-    """The pack's calibration. Without one a raw threshold must be given, else :class:`UsageError`."""
+def calibration_for(gallery: Gallery, pack: Pack, settings: Settings) -> Calibration | None:
+    """What scores in ``gallery`` are judged by: the pack's calibration and, where it is stricter, the gallery's own.
+
+    ``None`` where the pack has none and a raw threshold was given, else :class:`UsageError`.
+    """
     if settings.threshold is not None and not pack.calibration.is_file():
         return None
     calibration = Calibration.load(pack.calibration)
     if calibration.model_id != pack.model_id:
         raise IntegrityError(f"{pack.calibration}: made for the model {calibration.model_id}, not {pack.model_id}.")
-    return calibration
+    own = gallery.calibration()
+    return calibration if own is None else calibration.or_stricter(Calibration.parse(own, str(gallery.path)))
 
 
 class ScanSink:
@@ -303,6 +311,7 @@ def _run_record(
             "path": str(gallery.path),
             "digest": gallery.digest,
             "subjects": info["subjects"],
+            "enrolled": info["enrolled"],
             "templates": info["templates"],
             "pictures": info["templates"],
         },

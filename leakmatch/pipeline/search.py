@@ -14,7 +14,7 @@ from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.pipeline.matcher import Matcher, require_searchable
-from leakmatch.pipeline.scan import pack_calibration
+from leakmatch.pipeline.scan import calibration_for
 from leakmatch.pipeline.start import start, take_inventory
 from leakmatch.pipeline.tasks import FileTask
 from leakmatch.records import Entry, ImageAnalysis, Incident, Outcome
@@ -35,7 +35,6 @@ class SearchResult:
 def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchResult:
     """Candidates for every face in ``photos`` (files, folders or archives), strongest first within a face."""
     pack = load_pack(settings.pack)
-    calibration = pack_calibration(pack, settings)
     inventory = take_inventory(photos)
     runtime = make_ready(pack, settings.engine)
     with (
@@ -43,8 +42,9 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
         Gallery.open(gallery, steady=True) as opened,
     ):
         require_searchable(opened, pack)
+        calibration = calibration_for(opened, pack, settings)
         matcher = Matcher(opened, calibration, settings)
-        names = opened.names()
+        names, pictures = opened.names(), opened.info()["templates"]
         sink = _Sink()
         tasks = (
             FileTask(number, file.path, file.locator, file.size)
@@ -61,7 +61,8 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
         for file in inventory.files
         if file.outcome is not None
     ]
-    totals = Totals(matcher.searches, len(flat), matcher.templates, matcher.templates)
+    resolution = 0.0 if calibration is None else calibration.resolution
+    totals = Totals(matcher.searches, len(flat), matcher.people, pictures, resolution)
     judge = Judge(totals, settings.expected_false, settings.expected_false, settings.threshold)
     for (path, _, analysis), found in zip(flat, verdicts, strict=True):
         result.faces += len(analysis.faces)

@@ -56,6 +56,25 @@ class Looker:
             analyses[0] = replace(analyses[0], outcome=Outcome.PARTIAL, detail=f"a later frame: {broken.detail}")
         return analyses
 
+    def look_again(self, crop: bytes) -> ImageAnalysis:
+        """The template of an aligned crop that was kept as JPEG, averaged with that of its mirror image.
+
+        The crop is the whole picture and its only face. A crop that cannot be decoded has no template.
+        """
+        try:
+            image = next(iter(decode(crop, self._budget)))
+        except ItemError as error:
+            return _failed(error, ("imaging", error.code, str(error)))
+        height, width = image.bgr.shape[:2]
+        faces = FaceBatch(
+            np.zeros(1, np.int32),
+            np.array([[0, 0, width, height]], np.float32),
+            np.zeros((1, 5, 2), np.float32),
+            np.ones(1, np.float32),
+        )
+        templates = self._engine.embed_again(image.bgr)
+        return ImageAnalysis(0, Outcome.DONE, "", width, height, (), faces, templates, (), (b"",))
+
     def _picture(self, image: DecodedImage, payload: bytes) -> ImageAnalysis:
         first = View(image.bgr, image.scale)
         failed: list[ItemError] = []

@@ -123,5 +123,8 @@ class Executor(Protocol):
     def run(self, tasks: Iterable[FileTask], sink: Sink) -> None:
         """Walk every file and look at every picture the sink wants."""
 
+    def look_again(self, crops: Iterable[tuple[FileTask, Entry, bytes]], sink: Sink) -> None:
+        """Embed crops of faces once more, each together with its mirror image; the sink takes their templates."""
+
     def close(self) -> None:
         """End all workers."""

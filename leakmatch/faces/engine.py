@@ -59,8 +59,10 @@ class FaceEngine:
     def templates(
         self, faces: FaceBatch, crops: ByteArray, *, mirrored: bool = False
     ) -> tuple[TemplateBatch, TemplateBatch | None]:
-        """Templates of what :meth:`find` gave. With ``mirrored`` those for a gallery and, beside them, the plain ones of
-        the same faces, which come at no cost; without it the plain ones and ``None``."""
+        """Templates of what :meth:`find` gave: the plain ones, and ``None``.
+
+        With ``mirrored`` those for a gallery and, at no further cost, the plain ones.
+        """
         quality, aligned = face_quality(faces.landmarks, crops), crops.any(axis=(1, 2, 3))
 
         def batch(vectors: FloatArray, valid: BoolArray) -> TemplateBatch:

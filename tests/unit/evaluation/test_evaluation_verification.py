@@ -40,17 +40,26 @@ class Colours:
     def __init__(self, pack: Pack, engine: str) -> None:
         self._model_id = pack.model_id
 
-    def analyse(self, picture: Picture, *, mirrored: bool) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
+    def find(self, picture: Picture) -> tuple[FaceBatch, ByteArray]:
         bgr = picture.at_least(1.0).pixels
         Colours.looked_at += 1
         squares = [(x, bgr[:64, x : x + 64].mean(axis=(0, 1))) for x in range(0, bgr.shape[1], 64)]
         faces = [(x, colour) for x, colour in reversed(squares) if colour.max() > 20]
         n = len(faces)
         boxes = np.array([(x, 0, x + 64, 64) for x, _ in faces], np.float32).reshape(n, 4)
-        vectors = np.array([colour / np.linalg.norm(colour) for _, colour in faces], np.float32).reshape(n, 3)
-        batch = FaceBatch(np.zeros(n, np.int32), boxes, np.zeros((n, 5, 2), np.float32), np.ones(n, np.float32))
+        crops = np.array([np.full((112, 112, 3), colour) for _, colour in faces], np.uint8).reshape(n, 112, 112, 3)
+        points = np.array([[20, 24], [44, 24], [32, 40], [22, 50], [42, 50]], np.float32)
+        batch = FaceBatch(np.zeros(n, np.int32), boxes, np.tile(points, (n, 1, 1)), np.ones(n, np.float32))
+        return batch, crops
+
+    def templates(
+        self, faces: FaceBatch, crops: ByteArray, *, mirrored: bool
+    ) -> tuple[TemplateBatch, TemplateBatch | None]:
+        n = len(crops)
+        colours = crops[:, 0, 0].astype(np.float32)
+        vectors = colours / np.maximum(np.linalg.norm(colours, axis=1, keepdims=True), 1)
         templates = TemplateBatch(vectors, np.ones(n, np.float32), np.ones(n, np.bool_), self._model_id)
-        return batch, templates, np.zeros((n, 112, 112, 3), np.uint8)
+        return templates, templates if mirrored else None
 
 
 def photo(*squares: tuple[int, int, int]) -> bytes:

@@ -139,7 +139,7 @@ class Identification:
     enrolled: int
     enrolled_photos: int
     not_enrolled: tuple[str, ...]
-    mated: Searches
+    searches: Searches
     failures_to_enrol: tuple[Failure, ...]
     failures_to_acquire: tuple[Failure, ...]
     unplaced: tuple[Failure, ...]
@@ -160,8 +160,8 @@ class Identification:
             "photos": self.photos,
             "repeated_photos": self.repeated,
             "enrolled": {"subjects": self.enrolled, "photos": self.enrolled_photos},
-            "mated": {"subjects": _subjects(self.mated.mated), "searches": len(self.mated.mated)},
-            "non_mated": {"subjects": _subjects(self.mated.non_mated), "searches": len(self.mated.non_mated)},
+            "mated": {"subjects": _subjects(self.searches.mated), "searches": len(self.searches.mated)},
+            "non_mated": {"subjects": _subjects(self.searches.non_mated), "searches": len(self.searches.non_mated)},
             "failures_to_enrol": [asdict(failure) for failure in self.failures_to_enrol],
             "subjects_not_enrolled": list(self.not_enrolled),
             "failures_to_acquire": [asdict(failure) for failure in self.failures_to_acquire],
@@ -220,7 +220,7 @@ def identify(
         enrolled=len(trial.enrolled),
         enrolled_photos=trial.photos,
         not_enrolled=tuple(mated[i].name for i in range(len(mated)) if i not in set(trial.enrolled)),
-        mated=trial.searches,
+        searches=trial.searches,
         failures_to_enrol=tuple(Failure(p.path, p.outcome, p.detail or p.refusal) for p in refused),
         failures_to_acquire=failures(photo for _, photo in (*trial.mated, *trial.non_mated)),
         unplaced=tuple(asked.unplaced),

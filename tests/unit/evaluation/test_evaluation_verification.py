@@ -11,63 +11,16 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from colours import ANNA, BERT, CLEO, DORA, NOBODY, Colours, photo
 
-from leakmatch.arrays import ByteArray
 from leakmatch.cli.app import run
 from leakmatch.errors import UsageError
-from leakmatch.evaluation import verification
 from leakmatch.evaluation.verification import Verification, read_pairs, verify_pairs
-from leakmatch.faces.packs import Pack, shipped
-from leakmatch.faces.picture import Picture
-from leakmatch.faces.runtime import Runtime
-from leakmatch.pipeline import inline
-from leakmatch.records import FaceBatch, Outcome, TemplateBatch
+from leakmatch.records import Outcome
 from leakmatch.settings import Settings
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
-
-ANNA, BERT, CLEO, DORA, NOBODY = (220, 10, 10), (10, 220, 10), (10, 10, 220), (160, 160, 10), (0, 0, 0)
-
-
-class Colours:
-    """Finds a face in each square of 64 pixels that is not black, last one first; its template is its colour."""
-
-    looked_at = 0
-
-    def __init__(self, pack: Pack, engine: str) -> None:
-        self._model_id = pack.model_id
-
-    def find(self, picture: Picture) -> tuple[FaceBatch, ByteArray]:
-        bgr = picture.at_least(1.0).pixels
-        Colours.looked_at += 1
-        squares = [(x, bgr[:64, x : x + 64].mean(axis=(0, 1))) for x in range(0, bgr.shape[1], 64)]
-        faces = [(x, colour) for x, colour in reversed(squares) if colour.max() > 20]
-        n = len(faces)
-        boxes = np.array([(x, 0, x + 64, 64) for x, _ in faces], np.float32).reshape(n, 4)
-        crops = np.array([np.full((112, 112, 3), colour) for _, colour in faces], np.uint8).reshape(n, 112, 112, 3)
-        points = np.array([[20, 24], [44, 24], [32, 40], [22, 50], [42, 50]], np.float32)
-        batch = FaceBatch(np.zeros(n, np.int32), boxes, np.tile(points, (n, 1, 1)), np.ones(n, np.float32))
-        return batch, crops
-
-    def templates(
-        self, faces: FaceBatch, crops: ByteArray, *, mirrored: bool
-    ) -> tuple[TemplateBatch, TemplateBatch | None]:
-        n = len(crops)
-        colours = crops[:, 0, 0].astype(np.float32)
-        vectors = colours / np.maximum(np.linalg.norm(colours, axis=1, keepdims=True), 1)
-        templates = TemplateBatch(vectors, np.ones(n, np.float32), np.ones(n, np.bool_), self._model_id)
-        return templates, templates if mirrored else None
-
-
-def photo(*squares: tuple[int, int, int]) -> bytes:
-    pixels = np.concatenate([np.full((64, 64, 3), colour, np.uint8) for colour in squares], axis=1)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
 
 PHOTOS = {
     f"{name}/{number}.png": photo(colour)
@@ -81,20 +34,6 @@ ROWS = [(1, name, 1, name, 2) for name in ("anna", "bert", "cleo", "dora")] + [
     (0, "dora", 1, "cleo", 1),
 ]
 PAIRS = [(same, f"{a}/{i}.png", f"{b}/{j}.png") for same, a, i, b, j in ROWS]
-
-
-@pytest.fixture
-def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pack whose model files are never opened."""
-    monkeypatch.setattr(inline, "FaceEngine", Colours)
-    monkeypatch.setattr(verification, "make_ready", lambda pack, engine: Runtime(pack, "colours", "1", {}))
-    monkeypatch.setenv("LEAKMATCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(Colours, "looked_at", 0)
-    folder = tmp_path / "pack"
-    shutil.copytree(shipped("opencv-zoo"), folder)
-    for name in ("face_detection_yunet_2023mar.onnx", "face_recognition_sface_2021dec.onnx"):
-        (folder / name).write_bytes(b"")
-    return folder
 
 
 @pytest.fixture

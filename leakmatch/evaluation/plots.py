@@ -171,12 +171,13 @@ def _roc(axes: Axes, result: Verification) -> None:
     fmr, tmr = result.roc.fmr, result.roc.tmr
     _log(axes.set_xscale, axes.set_xlim, 1 / result.different)
     axes.step(fmr, 100 * tmr, where="post", color=_COLOURS[1])
-    for point in result.true_match.values():
-        if point is not None:
-            reached = max(point.false.rate, 1 / result.different)  # 0 has no logarithm: on the edge
-            axes.plot(reached, 100 * point.matched.rate, "o", color=_COLOURS[2], markersize=6, clip_on=False)
+    reported = [point for point in result.true_match.values() if point is not None]
+    for point in reported:
+        reached = max(point.false.rate, 1 / result.different)  # 0 has no logarithm: on the edge
+        axes.plot(reached, 100 * point.matched.rate, "o", color=_COLOURS[2], markersize=6, clip_on=False)
+    lowest = min([float(tmr[fmr > 0].min(initial=1.0)), *(point.matched.rate for point in reported)])
     axes.set(
-        ylim=(max(0.0, 100 * float(tmr[fmr > 0].min(initial=1.0)) - 2), 100.2),
+        ylim=(max(0.0, 100 * lowest - 2), 100.2),
         xlabel="FMR: different-pairs matched, % (log)",
         ylabel="TMR: same-pairs matched, %",
         title=f"ROC: {result.same:,} same-pairs, {result.different:,} different-pairs",

@@ -192,10 +192,13 @@ def test_the_command_from_photos_to_figures(
     assert "too few pairs" in shown.out
     assert "no-face  anna/2.png: no face was found" in shown.out
     assert "1 images without a usable face, in 2 pairs" in shown.err
-    assert run([*command, "--json"]) == 0
+    assert run([*command, "--json", "--plots", str(tmp_path / "plots")]) == 0
     shown = capsys.readouterr()
     found = json.loads(shown.out)
     assert shown.err == ""
+    assert sorted(file.name for file in (tmp_path / "plots").iterdir()) == ["roc.png", "roc.svg"]
+    assert found["roc"][0] == {"threshold": pytest.approx(1, abs=0.1), "fmr": 0, "tmr": 0}
+    assert found["roc"][-1]["fmr"] <= 1
     assert found["pairs"] == {"same": 4, "different": 4, "failed": 2}
     assert found["failures_to_acquire"] == [{"path": "anna/2.png", "outcome": "no-face", "detail": "no face was found"}]
     assert found["accuracy"]["correct"]["count"] == 7

@@ -221,7 +221,7 @@ def identify(
         enrolled_photos=trial.photos,
         not_enrolled=tuple(mated[i].name for i in range(len(mated)) if i not in set(trial.enrolled)),
         searches=trial.searches,
-        failures_to_enrol=tuple(Failure(p.path, p.outcome, p.detail or p.refusal) for p in refused),
+        failures_to_enrol=tuple(Failure(p.path, p.outcome, p.refusal or p.detail) for p in refused),
         failures_to_acquire=failures(photo for _, photo in (*trial.mated, *trial.non_mated)),
         unplaced=tuple(asked.unplaced),
         complete=not asked.unplaced and all(photo.read for photo in sink.photos.values()),

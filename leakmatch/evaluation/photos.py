@@ -33,8 +33,8 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo. Without a ``face`` it is a failure to acquire, ``detail`` says why; with a ``refusal`` it would fail
-    to enrol."""
+    """One photo. Without a ``face`` it is a failure to acquire, ``detail`` says why; so does ``refusal``, where
+    enrolment would refuse it."""
 
     path: str
     outcome: Outcome
@@ -118,7 +118,7 @@ class PhotoSink:
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Keep the subject's face. Of an animation, the first frame counts."""
         analysis, templates = analyses[0], analyses[0].templates
-        refusal, _, _ = judge(analysis)
+        refused, why, _ = judge(analysis)
         detail, face = analysis.detail, None
         if templates is None or not len(analysis.faces):
             detail = detail or "no face was found"
@@ -134,7 +134,7 @@ class PhotoSink:
             outcome=analysis.outcome,
             detail=detail,
             face=face,
-            refusal=refusal,
+            refusal=why if refused else "",
             jpeg_quality=analysis.jpeg_quality,
         )
 

@@ -172,9 +172,11 @@ def _roc(axes: Axes, result: Verification) -> None:
     _log(axes.set_xscale, axes.set_xlim, 1 / result.different)
     axes.step(fmr, 100 * tmr, where="post", color=_COLOURS[1])
     reported = [point for point in result.true_match.values() if point is not None]
-    for point in reported:
-        reached = max(point.false.rate, 1 / result.different)  # 0 has no logarithm: on the edge
-        axes.plot(reached, 100 * point.matched.rate, "o", color=_COLOURS[2], markersize=6, clip_on=False)
+    if reported:
+        reached = [max(point.false.rate, 1 / result.different) for point in reported]  # 0 has no logarithm: on the edge
+        matched = [100 * point.matched.rate for point in reported]
+        axes.plot(reached, matched, "o", color=_COLOURS[2], markersize=6, clip_on=False, label="TMR reported")
+        axes.legend(loc="lower right")
     lowest = min([float(tmr[fmr > 0].min(initial=1.0)), *(point.matched.rate for point in reported)])
     axes.set(
         ylim=(max(0.0, 100 * lowest - 2), 100.2),

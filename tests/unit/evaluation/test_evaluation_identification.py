@@ -185,6 +185,7 @@ def test_failures_are_misses_and_are_told_apart(pack: Path, images: Path) -> Non
     assert sorted(failure.path.split("/")[0] for failure in found.failures_to_acquire) == ["anna", "bert"]
     assert found.default.at[0.1].fnir.value == 0.5
     assert found.default.rank_1.value == 0.5
+    assert all(failure.detail for failure in (*found.failures_to_enrol, *found.failures_to_acquire))
 
 
 def test_of_equal_files_of_a_subject_one_counts(pack: Path, images: Path) -> None:

@@ -16,6 +16,7 @@ from leakmatch.arrays import ByteArray
 from leakmatch.errors import ItemError
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.picture import Picture, View
+from leakmatch.faces.quality import sharpness
 from leakmatch.hashing.perceptual import picture_hashes
 from leakmatch.imaging.decode import decode, decode_larger
 from leakmatch.records import Budget, DecodedImage, FaceBatch, ImageAnalysis, Outcome
@@ -26,7 +27,8 @@ CROP_QUALITY: Final = 90  # JPEG quality of the face crops kept as evidence
 class Looker:
     """Looks at one picture after another.
 
-    ``mirrored`` is for the gallery's side: mirror images are hashed, too, and averaged into the templates.
+    ``mirrored`` is for the gallery's side: mirror images are hashed, too, and averaged into the templates; templates
+    without them are given beside these.
     """
 
     def __init__(self, engine: FaceEngine, budget: Budget, *, mirrored: bool) -> None:
@@ -88,7 +90,8 @@ class Looker:
             return first
 
         picture = Picture(first, image.source_size, larger)
-        faces, templates, crops = self._engine.analyse(picture, mirrored=self._mirrored)
+        faces, crops = self._engine.find(picture)
+        templates, plain = self._engine.templates(faces, crops, mirrored=self._mirrored)
         outcome = Outcome.DONE if len(faces) else Outcome.NO_FACE
         if failed:
             reason = f"not looked at closely, small faces may be missed: {failed[0]}"
@@ -108,6 +111,9 @@ class Looker:
             face_hashes=picture_hashes(list(crops), self._mirrored),
             crops=tuple(_jpegs(crops)),
             incidents=tuple(_incidents(image)),
+            plain=plain,
+            sharpness=sharpness(crops).astype(np.float32) if self._mirrored else None,
+            jpeg_quality=image.jpeg_quality,
         )
 
 

@@ -40,11 +40,11 @@ class Face:
 
 
 def is_near(candidate: Candidate, judge: Judge) -> bool:
-    """Whether a second look at its face may change how a candidate is decided."""
+    """Whether a second look may change how the best candidate of a face is decided."""
     expected = judge.expected_false(candidate)
-    if candidate.score is None or candidate.evidence is not Evidence.SAME_FACE or expected is None:
+    if judge.threshold is not None or expected is None:
         return False
-    return judge.threshold is None and CLEAR * judge.accepted <= expected <= STORED_BAND * judge.accepted
+    return CLEAR * judge.accepted <= expected <= STORED_BAND * judge.accepted
 
 
 def look_again(
@@ -128,7 +128,8 @@ class SecondLooks:
 
     def run(self, executor: Executor) -> None:
         """Look again at every face near a decision that was not looked at again before."""
-        near = {(*c.key, c.face) for c in self._case.candidates() if c.face is not None and is_near(c, self._judge)}
+        best = (c for c in self._case.candidates() if c.rank == 1 and c.face is not None)
+        near = {(*c.key, c.face) for c in best if c.face is not None and is_near(c, self._judge)}
         look_again(self._faces(sorted(near - self._case.second_looks())), executor, self._matcher, self._done)
         self._flush()
 

@@ -66,8 +66,8 @@ def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
         typer.echo(f"refused  {photo.refusal:<12} {_photo(photo)}")
     if quiet:
         return
-    for photo in report.notes:
-        typer.echo(f"enrolled {'several':<12} {_photo(photo)}")
+    for note in report.notes:
+        typer.echo(f"enrolled {note.code:<12} {_photo(note.photo)}")
     sys.stderr.write(
         f"{report.enrolled} photos enrolled into {gallery}, {report.known} already known, "
         f"{len(report.refused)} refused, {report.not_pictures} files that are no pictures.\n"
@@ -85,12 +85,12 @@ def _photo(photo: Photo) -> str:
 
 
 def _as_json(report: EnrolmentReport) -> dict[str, Any]:
-    def row(photo: Photo) -> dict[str, Any]:
+    def row(photo: Photo, reason: str) -> dict[str, Any]:
         return {
             "subject_id": photo.subject_id,
             "path": photo.path,
             "sha256": photo.sha256.hex() if photo.sha256 else None,
-            "reason": photo.refusal or None,
+            "reason": reason,
             "detail": photo.detail,
         }
 
@@ -98,6 +98,6 @@ def _as_json(report: EnrolmentReport) -> dict[str, Any]:
         "enrolled": report.enrolled,
         "already_known": report.known,
         "not_pictures": report.not_pictures,
-        "refused": [row(photo) for photo in report.refused],
-        "notes": [row(photo) for photo in report.notes],
+        "refused": [row(photo, photo.refusal) for photo in report.refused],
+        "notes": [row(note.photo, note.code) for note in report.notes],
     }

@@ -17,8 +17,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from leakmatch.case.store import Batch, Candidate, Case, Key, SourceRow
 from leakmatch.errors import IntegrityError, UsageError, os_error
+from leakmatch.faces.defects import quality_reasons
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
@@ -30,7 +33,7 @@ from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.second_look import SecondLooks
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
-from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Entry, ImageAnalysis, Incident, Outcome, QualityReason
 from leakmatch.settings import Settings, usable_cores
 from leakmatch.sources.folder import SourceFile
 
@@ -229,7 +232,7 @@ class ScanSink:
         verdicts = iter(self._matcher.match(pictures))
         for task, entry, analyses in pending:
             for analysis in analyses:
-                key = batch.add_analysis(task.file, entry, analysis)
+                key = batch.add_analysis(task.file, entry, analysis, _quality_reasons(analysis))
                 found = [Candidate(key, **asdict(verdict)) for verdict in next(verdicts)]
                 batch.add_candidates(found, dict(enumerate(analysis.crops)))
                 self._faces += len(analysis.faces)
@@ -249,6 +252,13 @@ def _held_bytes(analysis: ImageAnalysis) -> int:
     """About the memory that an analysis holds until it is committed: crops are also in the frame they came in."""
     vectors = 0 if analysis.templates is None else analysis.templates.vectors.nbytes
     return vectors + 2 * sum(map(len, analysis.crops)) + _FACE_BYTES * len(analysis.faces)
+
+
+def _quality_reasons(analysis: ImageAnalysis) -> list[QualityReason]:
+    faces, templates = analysis.faces, analysis.templates
+    return quality_reasons(
+        faces.landmarks, np.zeros(len(faces), np.float32) if templates is None else templates.quality
+    )
 
 
 def _changed(file: SourceFile) -> bool:

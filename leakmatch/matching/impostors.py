@@ -34,10 +34,11 @@ _TIE: Final = 1e-7  # a score of float32 that should lie on a step may be this f
 
 @dataclass(frozen=True, slots=True)
 class Impostors:
-    """``photos`` int64[S]: probes of each person, ``templates`` int64[S]: their enrolled templates. ``counts`` int64[801]:
-    pairs of two people at or above each score of :data:`GRID`. The pairs with the highest scores: ``probe`` and
-    ``enrolled`` int64[K] (people), ``template`` int64[K] (which enrolled one), ``score`` float64[K]. Of ``left_out`` pairs
-    of people there are none.
+    """``photos`` int64[S]: probes of each person; ``templates`` int64[S]: their enrolled templates.
+
+    ``counts`` int64[801]: pairs of two people at or above each score of :data:`GRID`. The pairs with the highest scores:
+    ``probe`` and ``enrolled`` int64[K] (people), ``template`` int64[K] (which enrolled one), ``score`` float64[K],
+    falling. Of ``left_out`` pairs of people there are none.
     """
 
     photos: LongArray
@@ -85,6 +86,8 @@ class Impostors:
             row, column = np.nonzero(scores >= floor)
             kept.append((probe_people[row + first], column, scores[row, column].astype(np.float64)))
         probe, template, score = (np.concatenate(part) for part in zip(*kept, strict=True))
+        order = np.argsort(-score, kind="stable")
+        probe, template, score = probe[order], template[order], score[order]
         return cls(
             np.bincount(probe_people, minlength=people),
             np.bincount(enrolled_people, minlength=people),
@@ -115,9 +118,8 @@ class Impostors:
         that were kept, the shares are those without weights.
         """
         pairs, each = self.pairs(weights), weights[self.probe] * weights[self.enrolled]
-        order = np.argsort(self.score, kind="stable")
-        above = np.concatenate([np.cumsum(each[order][::-1])[::-1], [0.0]])
-        counted = above[np.searchsorted(self.score[order], GRID - _TIE)] / pairs
+        above = np.concatenate([[0.0], np.cumsum(each)])
+        counted = above[np.searchsorted(-self.score, _TIE - GRID, side="right")] / pairs
         kept = self.counts <= KEPT_RATE * self.counts[0]
         rates = np.where(kept, counted, self.counts / self.counts[0])
         tail = fit_tail(self.score, each, pairs, shape)

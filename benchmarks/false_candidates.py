@@ -3,11 +3,11 @@
     python benchmarks/false_candidates.py PHOTOS.zip [--splits N] [--cache FILE] [--errata FILE] [--json FILE]
 
 PHOTOS.zip holds one folder per person. Again and again the people are split in two halves. On one half everything is
-learned as scripts/make_calibration.py does it: the normalisation, the impostor distribution, its tail. The other half is
-scanned: in one large scan, and in a dozen small scans of people who are in no other. Half of the people with two photos
-or more are enrolled, with one photo or with half of their photos; all other photos are searched, those of enrolled people
-and of strangers mixed, with a second look near the bands as in a scan. For X = 1, 10 and 100 accepted false candidates,
-those decided match whose person is another are counted.
+learned as scripts/make_calibration.py does it: the normalisation, the impostor distribution, its tail. The other half
+is scanned: in one large scan, and in a dozen small scans of people who are in no other. Half of the people with two
+photos or more are enrolled, with one photo or with half of their photos; all other photos are searched, those of
+enrolled people and of strangers mixed, with a second look near the bands as in a scan. For X = 1, 10 and 100 accepted
+false candidates, those decided match whose person is another are counted.
 
 Labels are never quite right. Counted are all ("all labels") and all but pairs of people listed as errors ("known errors
 left out": published ones and same pictures, as in the calibration).

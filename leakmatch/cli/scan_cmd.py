@@ -85,8 +85,8 @@ def _announce(run: Mapping[str, Any]) -> None:
         else f"a face will be decided match from a score of about {planned['threshold']:.4f}"
     )
     sys.stderr.write(
-        f"Planned: about {planned['searches']:,} faces against {people:,} people. With {accepted:g} false match accepted "
-        f"in the whole scan, {begins}. What counts in the end is the number of faces met.\n"
+        f"Planned: about {planned['searches']:,} faces against {people:,} people. With {accepted:g} false match "
+        f"accepted in the whole scan, {begins}. What counts in the end is the number of faces met.\n"
     )
 
 

@@ -2,8 +2,8 @@
 
 Within-class covariance normalisation, as in Hatch, Kajarekar & Stolcke, "Within-class covariance normalization for
 SVM-based speaker recognition" (Interspeech 2006), regularised and taken half as far, so that what was learned on one
-set of photos does little harm on another. Mean and covariance are statistics of the calibration's photos; a pack without
-a calibration is compared without it. Scores stay cosines.
+set of photos does little harm on another. Mean and covariance are statistics of the calibration's photos; a pack
+without a calibration is compared without it. Scores stay cosines.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ POWER: Final = 0.25
 
 _DECIMALS: Final = 6  # of the statistics as they are written
 
-# How the shortening is measured: on people with so many photos, at the score that this share of strangers reaches, where
-# at least so many people are.
+# How the shortening is measured: on people with so many photos, at the score that this share of strangers reaches,
+# where at least so many people are.
 _SEVERAL: Final = 4
 _RARE: Final = 1e-3
 _LEAST_PEOPLE: Final = 30
@@ -35,9 +35,9 @@ _LEAST_PEOPLE: Final = 30
 class Normalisation:
     """``mean`` float64[D] of the calibration's people and ``within`` float64[D,D], their mean covariance within one.
 
-    ``shortening``: the mean of many photos has shed what varies between them, and strangers, too, come nearer to it than
-    to one photo. So the mean of k photos is given the length ``1 - shortening * (1 - 1/k)``, and a score means the same
-    however many photos are behind it.
+    ``shortening``: the mean of many photos has shed what varies between them, and strangers, too, come nearer to it
+    than to one photo. So the mean of k photos is given the length ``1 - shortening * (1 - 1/k)``, and a score means the
+    same however many photos are behind it.
     """
 
     mean: NDArray[np.float64]
@@ -85,7 +85,8 @@ class Normalisation:
         return unit((vectors.astype(np.float64) - self.mean) @ self._matrix)
 
     def mean_template(self, sums: NDArray[np.float64], counts: NDArray[np.int64]) -> FloatArray:
-        """Templates float32[S,D] of people, from the ``sums`` float64[S,D] of ``counts`` int64[S] normalised ones each."""
+        """Templates float32[S,D] of people, from the ``sums`` float64[S,D] of ``counts`` int64[S] normalised ones
+        each."""
         length = 1 - self.shortening * (1 - 1 / counts)
         return (unit(sums) * length[:, None]).astype(np.float32)
 
@@ -106,7 +107,8 @@ class Normalisation:
 
 
 def _shortening(vectors: FloatArray, people: NDArray[np.int64]) -> float:
-    """How much nearer strangers are to the mean of a person's photos than to one: 1 - (rare score of one) / (of many)."""
+    """How much nearer strangers are to the mean of a person's photos than to one: 1 - (rare score of one) / (of
+    many)."""
     order = np.argsort(people, kind="stable")
     first = np.flatnonzero(np.diff(people[order], prepend=people[order[0]] - 1))
     counts = np.diff(first, append=len(people))

@@ -2,8 +2,8 @@
 
 To average a template with that of the mirrored face takes two more embeddings, three times the cost of the first; done
 for every face it would make a scan half as long again. So only faces with a candidate near the bands get it, from the
-112-pixel crop that a case keeps of them anyway: a figure from a thousandth of what is accepted to all that is stored. In
-a large scan those are few. What it gains is in docs/decisions.md.
+112-pixel crop that a case keeps of them anyway: a figure from a thousandth of what is accepted to all that is stored.
+In a large scan those are few. What it gains is in docs/decisions.md.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ PHOTOS.zip holds one folder per person. Every photo as a probe is compared with 
 enrolled (its template averaged with that of its mirror image), after the normalisation that is learned from the same
 photos; the large and central face of a photo counts.
 
-Labels are never quite right, and what is wrong in them looks like the best impostors. Taken out are only pairs of people
-of whom two photos are the same picture (by the rule of leakmatch.hashing.evidence), and those that --errata lists, a CSV
-with columns a, b (people), why. Both are named in the file, with what the figures were without taking any out. Nobody is
-taken out for a high score: that would hide the look-alikes that a calibration is about.
+Labels are never quite right, and what is wrong in them looks like the best impostors. Taken out are only pairs of
+people of whom two photos are the same picture (by the rule of leakmatch.hashing.evidence), and those that --errata
+lists, a CSV with columns a, b (people), why. Both are named in the file, with what the figures were without taking any
+out. Nobody is taken out for a high score: that would hide the look-alikes that a calibration is about.
 """
 
 from __future__ import annotations
@@ -140,9 +140,7 @@ def main() -> None:
     output = arguments.output or shipped(pack.name) / CALIBRATION
     output.write_bytes(content)
     calibration = Calibration.parse(content, str(output))
-    print(
-        f"{output}: {calibration.pairs:,} pairs, tail {calibration.tail}; without and with the {len(left_out)} left out:"
-    )
+    print(f"{output}: {calibration.pairs:,} pairs, {calibration.tail}; without and with the {len(left_out)} left out:")
     for rate in SHOWN_RATES:
         score = calibration.threshold(rate)
         low, high = calibration.interval(score)

@@ -22,13 +22,14 @@ import numpy as np
 from leakmatch.case.store import Batch, Candidate, Case, Key, SourceRow
 from leakmatch.errors import IntegrityError, UsageError, os_error
 from leakmatch.faces.defects import quality_reasons
-from leakmatch.faces.packs import Pack, load_pack
+from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.hashing.algorithms import DECODE
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.policy import operating_point
 from leakmatch.offered import offered_at_first
+from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.second_look import SecondLooks
@@ -97,20 +98,6 @@ def scan(
                 ledger.prune(STORED_BAND * settings.expected_false)
             ledger.check_ledger()
             ledger.finish(_summary(ledger, calibration, settings))
-
-
-def calibration_for(gallery: Gallery, pack: Pack, settings: Settings) -> Calibration | None:
-    """What scores in ``gallery`` are judged by: the pack's calibration and, where it is stricter, the gallery's own.
-
-    ``None`` where the pack has none and a raw threshold was given, else :class:`UsageError`.
-    """
-    if settings.threshold is not None and not pack.calibration.is_file():
-        return None
-    calibration = Calibration.load(pack.calibration)
-    if calibration.model_id != pack.model_id:
-        raise IntegrityError(f"{pack.calibration}: made for the model {calibration.model_id}, not {pack.model_id}.")
-    own = gallery.calibration()
-    return calibration if own is None else calibration.or_stricter(Calibration.parse(own, str(gallery.path)))
 
 
 class ScanSink:

@@ -13,8 +13,8 @@ from leakmatch.case.store import Candidate, Key, Totals
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.store import Gallery
+from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.matcher import Matcher, require_searchable
-from leakmatch.pipeline.scan import calibration_for
 from leakmatch.pipeline.start import start, take_inventory
 from leakmatch.pipeline.tasks import FileTask
 from leakmatch.records import Entry, ImageAnalysis, Incident, Outcome

@@ -15,7 +15,9 @@ from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from leakmatch.gallery.store import Photo
+    from leakmatch.pipeline.doubts import Doubts
     from leakmatch.pipeline.enrol import EnrolmentReport
+    from leakmatch.settings import Settings
 
 
 _MANY_PHOTOS = 10  # more of one subject alone are unusual enough to ask whether a folder too many is around them
@@ -54,9 +56,13 @@ def enroll(
     with shown("Enrolling", "enrolled", "refused", quiet=quiet or as_json) as progress:
         report = run(gallery, sources, settings, progress)
     if as_json:
-        typer.echo(json.dumps(_as_json(report), ensure_ascii=True, indent=2))
+        found = _doubts(gallery, settings)
+        body = _as_json(report) | {"doubts": found and found.to_json()}
+        typer.echo(json.dumps(body, ensure_ascii=True, indent=2))
     else:
         _print(report, gallery, quiet)
+        if not quiet:
+            _warn_of_doubts(gallery, settings)
     if report.refused:
         raise typer.Exit(errors.INCOMPLETE)
 
@@ -78,6 +84,30 @@ def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
             f"WARNING: all {report.enrolled} photos were enrolled for one subject, {printable(subject)!r}. If that is "
             "the folder around the subjects' folders, remove the subject and give that folder itself.\n"
         )
+
+
+def _warn_of_doubts(gallery: Path, settings: Settings) -> None:
+    from leakmatch.cli.doubts_text import in_brief
+
+    found = _doubts(gallery, settings)
+    if found is not None:
+        sys.stderr.write(in_brief(found, gallery))
+
+
+def _doubts(gallery: Path, settings: Settings) -> Doubts | None:
+    """Subjects who look like one person, or one like two: no reason to fail, and none that they cannot be told."""
+    from leakmatch.pipeline.doubts import quick_doubts
+
+    if not gallery.exists():  # nothing was enrolled
+        return None
+    try:
+        return quick_doubts(gallery, settings)
+    except errors.UsageError as error:
+        sys.stderr.write(
+            f"Not checked whether subjects look like one person, or one like two: {error} "
+            f"To check: leakmatch gallery doubts {gallery}\n"
+        )
+        return None
 
 
 def _photo(photo: Photo) -> str:

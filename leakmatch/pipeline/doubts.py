@@ -34,6 +34,9 @@ EXPECTED_PAIRS: Final = 0.1
 #: people with several in `lfw_dev` seven are, all of them of people whose photos do show two (docs/galleries.md).
 STRANGERS: Final = LARGEST_CHANCE
 
+#: Up to so many people all are compared with each other in a few seconds.
+QUICK_PEOPLE: Final = 20_000
+
 #: More are counted, not told.
 MOST: Final = 1_000
 
@@ -110,6 +113,15 @@ def doubts(path: Path, settings: Settings, progress: Callable[[int, int], None] 
                 f"the gallery's own people: leakmatch gallery calibrate {path}"
             )
         return find_doubts(gallery, calibration, progress)
+
+
+def quick_doubts(path: Path, settings: Settings) -> Doubts:
+    """As :func:`doubts`, where that takes seconds: raises :class:`UsageError` for a gallery of more people."""
+    with Gallery.open(path) as gallery:
+        people = gallery.info()["enrolled"]
+    if people > QUICK_PEOPLE:
+        raise UsageError(f"{path}: {people:,} people are more than are compared with each other without being asked.")
+    return doubts(path, settings)
 
 
 def find_doubts(gallery: Gallery, calibration: Calibration, progress: Callable[[int, int], None] = no_count) -> Doubts:

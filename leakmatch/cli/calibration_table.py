@@ -8,7 +8,7 @@ from typing import Any, Final
 from leakmatch.locator import printable
 from leakmatch.pipeline.calibrate import OwnCalibration
 
-_ROW: Final = "{:<8} {:<27} {:<13} {:<27} {}"
+_ROW: Final = "{:<10} {:<25} {:<13} {:<25} {}"
 
 
 def table(made: OwnCalibration) -> Iterator[str]:

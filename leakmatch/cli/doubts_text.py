@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from leakmatch.locator import printable
 from leakmatch.pipeline.doubts import EXPECTED_PAIRS, Alike, Doubts, Misfit
 
 _NAMED: Final = 3  # of each kind, in a paragraph
+_WIDTH: Final = 100
 
 
 def in_full(doubts: Doubts, gallery: Path) -> Iterator[str]:
@@ -22,26 +24,27 @@ def in_full(doubts: Doubts, gallery: Path) -> Iterator[str]:
             if pair.shared:
                 yield f"{'':>31}{pair.shared}: {', '.join(map(printable, pair.photos))}"
         yield from _more(doubts.alike_found, len(doubts.alike))
-        yield (
-            "  Expected by chance: how many pairs of different people would be as much alike in a gallery of this size. "
+        yield from _paragraph(
+            "Expected by chance: how many pairs of different people would be as much alike in a gallery of this size. "
             f"Listed are those up to {EXPECTED_PAIRS:g}, and those with a picture in common."
         )
-        yield (
-            "  What to do: look at the photos of both. One person twice: remove one of them (leakmatch gallery remove "
+        yield from _paragraph(
+            "What to do: look at the photos of both. One person twice: remove one of them (leakmatch gallery remove "
             f"{gallery} SUBJECT) and enrol those photos under the other. A photo in the wrong folder: remove the "
             "subject it does not show, and enrol it again without that photo. Two people who are alike, such as twins: "
             "leave them, and expect each to be found where the other is."
         )
     if doubts.misfits:
-        yield f"{_count(doubts.misfits_found, 'subject')} whose photos look like two people:"
+        yield f"{_count(doubts.misfits_found, 'subject')} with photos that look like two people:"
         yield f"  {'score':>7} {'strangers as alike':>19}"
         for misfit in doubts.misfits:
-            yield f"  {misfit.score:>7.4f} {misfit.strangers:>18.1%}   {_misfit(misfit)}"
+            yield f"  {misfit.score:>7.4f} {f'{misfit.strangers:.1%}':>19}  {_misfit(misfit)}"
         yield from _more(doubts.misfits_found, len(doubts.misfits))
-        yield (
-            "  Strangers as alike: the share of pairs of two different people whose score is as high. What to do: look "
+        yield from _paragraph(
+            "Strangers as alike: the share of pairs of two different people whose score is as high. What to do: look "
             "at the photos named. Another person's, or a face that was wrongly taken from a group: remove the subject "
-            "and enrol it again without them. The same person, but turned, small or blurred: better photos find more."
+            "and enrol it again without them. The same person, but turned, small or blurred (leakmatch gallery show "
+            f"{gallery} SUBJECT says so): better photos find more."
         )
 
 
@@ -62,14 +65,16 @@ def in_brief(doubts: Doubts, gallery: Path) -> str:
             f"({_first([_pair(pair) for pair in doubts.alike], doubts.alike_found)})"
         )
     if doubts.misfits:
-        named = list(dict.fromkeys(printable(misfit.subject) for misfit in doubts.misfits))
-        photos = "the photos of" if not parts else "and the photos of"
-        parts.append(
-            f"{photos} {_count(doubts.misfits_found, 'subject')} look like two people ({_first(named, len(named))})"
-        )
+        named = _first([printable(misfit.subject) for misfit in doubts.misfits], doubts.misfits_found)
+        joined = "and " if parts else ""
+        parts.append(f"{joined}the photos of {_count(doubts.misfits_found, 'subject')} look like two people ({named})")
     if not parts:
         return ""
     return f"WARNING: {', '.join(parts)}. Such mistakes cost matches. See: leakmatch gallery doubts {gallery}\n"
+
+
+def _paragraph(text: str) -> Iterator[str]:
+    yield from textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _pair(pair: Alike) -> str:
@@ -79,9 +84,9 @@ def _pair(pair: Alike) -> str:
 def _misfit(misfit: Misfit) -> str:
     photos, subject = ", ".join(map(printable, misfit.photos)), printable(misfit.subject)
     if not misfit.others:
-        return f"{subject}: the two photos do not fit each other: {photos}"
+        return f"{subject}: these do not fit each other: {photos}"
     verb = "does" if len(misfit.photos) == 1 else "do"
-    return f"{subject}: {photos} {verb} not fit the other {misfit.others}"
+    return f"{subject}: {photos} {verb} not fit the other {_count(misfit.others, 'photo')}"
 
 
 def _more(found: int, told: int) -> Iterator[str]:

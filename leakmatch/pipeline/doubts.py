@@ -30,8 +30,8 @@ from leakmatch.settings import Settings
 
 #: Two subjects are doubted from the score on that chance alone would give so many pairs of people in the whole gallery.
 EXPECTED_PAIRS: Final = 0.1
-#: A subject's photos are doubted below the score that this share of pairs of *two* people reach: of the 4,125 photos of
-#: people with several in `lfw_dev` seven are, all of them of people whose photos do show two (docs/galleries.md).
+#: A subject's photos are doubted below the score that this share of pairs of *two* people reach: of the 801 people with
+#: several photos in `lfw_dev` four have such photos, and these do show two people (docs/galleries.md).
 STRANGERS: Final = LARGEST_CHANCE
 
 #: Up to so many people all are compared with each other in a few seconds.
@@ -66,8 +66,9 @@ class Alike:
 class Misfit:
     """A subject whose photos look like two people: ``photos`` (paths) do not fit the ``others`` (how many).
 
-    ``score`` of the mean template of the ones with that of the others; of two photos it cannot be told which is wrong,
-    and both are named. ``strangers``: the share of pairs of two people that are as much alike or more.
+    ``score`` of the mean template of the ones with that of the others, or the lowest of single photos with the others.
+    Where no photo fits, all are named and there are no others; so of two photos, of which it cannot be told which is
+    wrong. ``strangers``: the share of pairs of two people that are as much alike or more.
     """
 
     subject: str
@@ -131,7 +132,7 @@ def find_doubts(gallery: Gallery, calibration: Calibration, progress: Callable[[
     pairs = max(len(subjects) * (len(subjects) - 1) // 2, 1)
     limits = score_for(calibration, EXPECTED_PAIRS, pairs), calibration.threshold(STRANGERS)
     alike, alike_found = _alike(gallery, subjects, limits[0], progress)
-    misfits = sorted(_misfits(gallery, subjects, limits[1]), key=lambda m: (m[2], m[0]))
+    unfit = sorted(_misfits(subjects, limits[1]), key=lambda found: (found[2], found[0]))
     return Doubts(
         people=len(subjects),
         photos=len(templates),
@@ -154,9 +155,9 @@ def find_doubts(gallery: Gallery, calibration: Calibration, progress: Callable[[
                 score,
                 float(f"{float(calibration.fmr(score)):.3g}"),
             )
-            for row, photos, score, others in misfits[:MOST]
+            for row, photos, score, others in unfit[:MOST]
         ),
-        misfits_found=len(misfits),
+        misfits_found=len(unfit),
         thresholds=limits,
     )
 
@@ -196,14 +197,15 @@ def _alike(
 # One subject like two people
 
 
-def _misfits(gallery: Gallery, subjects: SubjectTemplates, limit: float) -> Iterator[tuple[int, list[int], float, int]]:
+def _misfits(subjects: SubjectTemplates, limit: float) -> Iterator[tuple[int, list[int], float, int]]:
     """Subjects by row, the enrolments that do not fit, their score with the others, and how many others there are."""
     for first in range(0, len(subjects), _PART):
         rows = np.arange(first, min(first + _PART, len(subjects)))
         vectors, owner, enrolments = subjects.of_photos(rows)
         for row, mine in zip(rows.tolist(), _groups(owner, len(rows)), strict=True):
-            for odd, score in misfits_of(vectors[mine], subjects.mean_of, limit):
-                yield row, enrolments[mine][odd].tolist(), score, int(np.count_nonzero(~odd))
+            found = misfits(vectors[mine], subjects.mean_of, limit)
+            if found is not None:
+                yield row, enrolments[mine][found[0]].tolist(), found[1], int(np.count_nonzero(~found[0]))
 
 
 def _groups(owner: LongArray, count: int) -> list[slice]:
@@ -214,29 +216,26 @@ def _groups(owner: LongArray, count: int) -> list[slice]:
 Mean = Callable[[NDArray[np.float64], LongArray], FloatArray]
 
 
-def misfits_of(photos: FloatArray, mean_of: Mean, limit: float) -> Iterator[tuple[BoolArray, float]]:
-    """Which of one subject's ``photos`` float32[N,D] do not fit the others: bool[N], and their score below ``limit``.
+def misfits(photos: FloatArray, mean_of: Mean, limit: float) -> tuple[BoolArray, float] | None:
+    """Which of one subject's ``photos`` float32[N,D] do not fit the others: bool[N], and their score, below ``limit``.
 
-    First the photos are split in two groups, as unlike each other as they come; if these are like two people, the
-    smaller is told. Else each photo that is unlike the mean of all others is told by itself. Of two photos, both.
-    ``mean_of`` gives mean templates as :meth:`SubjectTemplates.mean_of` does.
+    First they are split in two groups, as unlike each other as they come: if these are like two people, it is the
+    smaller one. Else it is every photo that is unlike the mean of all others, with the lowest of their scores; all of
+    them, where none fits (always so of two). ``None`` where all fit. ``mean_of`` makes mean templates, as
+    :meth:`SubjectTemplates.mean_of` does.
     """
     count = len(photos)
     if count < 2:
-        return
+        return None
     if count >= _SPLIT_FROM:
         smaller = split(photos)
         score = _against(photos, smaller, mean_of)
         if score < limit:
-            yield smaller, score
-            return
+            return smaller, score
     rest = mean_of(photos.sum(axis=0, dtype=np.float64) - photos, np.full(count, count - 1))
     scores = np.einsum("ij,ij->i", photos.astype(np.float64), rest.astype(np.float64)).round(DECIMALS)
-    if count == 2 and scores[0] < limit:
-        yield np.ones(2, np.bool_), float(scores[0])
-    elif count > 2:
-        for i in np.flatnonzero(scores < limit):
-            yield np.arange(count) == i, float(scores[i])
+    alone: BoolArray = scores < limit
+    return (alone, float(scores.min())) if alone.any() else None
 
 
 def split(photos: FloatArray) -> BoolArray:

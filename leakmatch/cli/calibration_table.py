@@ -8,18 +8,19 @@ from typing import Any, Final
 from leakmatch.locator import printable
 from leakmatch.pipeline.calibrate import OwnCalibration
 
-_ROW: Final = "{:<10} {:<25} {:<13} {:<25} {}"
+_ROW: Final = "{:<10} {:<25} {:<25} {:<18} {}"
 
 
 def table(made: OwnCalibration) -> Iterator[str]:
-    """Lines: a score for each rate, of the gallery's people and of the pack's, and who was left out."""
+    """Lines: the score that one in so many pairs of two people reaches, among the gallery's people and the pack's, and
+    who was left out."""
     rows, left_out = made.thresholds(), made.own.about["left_out"]
-    yield _ROW.format("1 in", "these people (95 %)", "nobody left", "the model pack (95 %)", "used from")
-    yield _ROW.format("", "", "out", "", "now on")
+    head = "nobody left out" if left_out else ""
+    yield _ROW.format("1 in", "these people (95 %)", "the model pack (95 %)", "used from now on", head).rstrip()
     for row in rows:
         everybody = f"{row['with_nobody_left_out']:.4f}" if left_out else ""
         used = f"{row['used']:.4f}"
-        yield _ROW.format(f"{1 / row['fmr']:,.0f}", _score(row["own"]), everybody, _score(row["pack"]), used).rstrip()
+        yield _ROW.format(f"{1 / row['fmr']:,.0f}", _score(row["own"]), _score(row["pack"]), used, everybody).rstrip()
     if any(row["own"]["extrapolated"] for row in rows):
         yield f"* extrapolated: rarer than the {made.own.pairs:,} pairs of two people show"
     for one in left_out:
@@ -40,7 +41,7 @@ def summary(made: OwnCalibration) -> Iterator[str]:
         )
     if made.general is None:
         yield "The model pack has no calibration: scans use this one alone."
-    elif made.used.sha256 != made.general.sha256 and any(_is_stricter(row) for row in made.thresholds()):
+    elif any(_is_stricter(row) for row in made.thresholds()):
         yield "Where these people are more alike than those of the model pack, scans now ask for the higher score."
     else:
         yield "These people are no more alike than those of the model pack, by whose scores scans go on to decide."

@@ -12,6 +12,7 @@ from leakmatch.pipeline.doubts import EXPECTED_PAIRS, Alike, Doubts, Misfit
 
 _NAMED: Final = 3  # of each kind, in a paragraph
 _WIDTH: Final = 100
+_UNBROKEN: Final = "\0"  # a space within a command, which is not broken over two lines
 
 
 def in_full(doubts: Doubts, gallery: Path) -> Iterator[str]:
@@ -29,8 +30,8 @@ def in_full(doubts: Doubts, gallery: Path) -> Iterator[str]:
             f"Listed are those up to {EXPECTED_PAIRS:g}, and those with a picture in common."
         )
         yield from _paragraph(
-            "What to do: look at the photos of both. One person twice: remove one of them (leakmatch gallery remove "
-            f"{gallery} SUBJECT) and enrol those photos under the other. A photo in the wrong folder: remove the "
+            f"What to do: look at the photos of both. One person twice: remove one of them ({_command('remove', gallery)}) "
+            "and enrol those photos under the other. A photo in the wrong folder: remove the "
             "subject it does not show, and enrol it again without that photo. Two people who are alike, such as twins: "
             "leave them, and expect each to be found where the other is."
         )
@@ -43,8 +44,8 @@ def in_full(doubts: Doubts, gallery: Path) -> Iterator[str]:
         yield from _paragraph(
             "Strangers as alike: the share of pairs of two different people whose score is as high. What to do: look "
             "at the photos named. Another person's, or a face that was wrongly taken from a group: remove the subject "
-            "and enrol it again without them. The same person, but turned, small or blurred (leakmatch gallery show "
-            f"{gallery} SUBJECT says so): better photos find more."
+            "and enrol it again without them. The same person, but turned, small or blurred "
+            f"({_command('show', gallery)} says so): better photos find more."
         )
 
 
@@ -74,7 +75,14 @@ def in_brief(doubts: Doubts, gallery: Path) -> str:
 
 
 def _paragraph(text: str) -> Iterator[str]:
-    yield from textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    lines = textwrap.wrap(
+        text, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
+    yield from (line.replace(_UNBROKEN, " ") for line in lines)
+
+
+def _command(verb: str, gallery: Path) -> str:
+    return f"leakmatch gallery {verb} {gallery} SUBJECT".replace(" ", _UNBROKEN)
 
 
 def _pair(pair: Alike) -> str:

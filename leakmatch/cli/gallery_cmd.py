@@ -276,7 +276,7 @@ def doubts(
     """Subjects of GALLERY who look like one person, and subjects whose photos look like two; the clearest first.
 
     Both are mistakes to look for before a scan. Everybody is compared with everybody, so it takes seconds for ten
-    thousand people and hours for a million. Nothing is changed, and the exit code is 0 whatever is found.
+    thousand people and an hour or more for a million. Nothing is changed, and the exit code is 0 whatever is found.
 
     Example: leakmatch gallery doubts school.gallery
     """

@@ -34,7 +34,7 @@ EXPECTED_PAIRS: Final = 0.1
 #: several photos in `lfw_dev` four have such photos, and these do show two people (docs/galleries.md).
 STRANGERS: Final = LARGEST_CHANCE
 
-#: Up to so many people all are compared with each other in a few seconds.
+#: Up to so many people all are compared with each other in some ten seconds.
 QUICK_PEOPLE: Final = 20_000
 
 #: More are counted, not told.

@@ -30,10 +30,10 @@ def in_full(doubts: Doubts, gallery: Path) -> Iterator[str]:
             f"Listed are those up to {EXPECTED_PAIRS:g}, and those with a picture in common."
         )
         yield from _paragraph(
-            f"What to do: look at the photos of both. One person twice: remove one of them ({_command('remove', gallery)}) "
-            "and enrol those photos under the other. A photo in the wrong folder: remove the "
-            "subject it does not show, and enrol it again without that photo. Two people who are alike, such as twins: "
-            "leave them, and expect each to be found where the other is."
+            "What to do: look at the photos of both. One person twice: remove one of them "
+            f"({_command('remove', gallery)}) and enrol those photos under the other. A photo in the wrong folder: "
+            "remove the subject it does not show, and enrol it again without that photo. Two people who are alike, "
+            "such as twins: leave them, and expect each to be found where the other is."
         )
     if doubts.misfits:
         yield f"{_count(doubts.misfits_found, 'subject')} with photos that look like two people:"

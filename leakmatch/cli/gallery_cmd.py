@@ -260,8 +260,8 @@ def _warn_of_doubts(gallery: Path, settings: Settings) -> None:
         return
     if found:
         typer.echo(
-            f"WARNING: {found:,} pairs of subjects look like one person. If they are, the scores above are too high. "
-            f"Settle it (leakmatch gallery doubts {gallery}) and calibrate again.",
+            f"WARNING: there are pairs of subjects who look like one person ({found:,}). If they are, the scores above "
+            f"are too high. Settle it (leakmatch gallery doubts {gallery}) and calibrate again.",
             err=True,
         )
 

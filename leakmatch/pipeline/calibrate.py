@@ -216,9 +216,9 @@ def _require_enough(path: Path, people: int, photos: int) -> None:
     each = photos / people if people else 1.0
     needed = math.ceil((1 + math.sqrt(1 + 8 * LEAST_PAIRS / each)) / 2)
     raise UsageError(
-        f"{path}: {people:,} people with {photos:,} photos make {max(pairs, 0):,} pairs of two people; a calibration "
-        f"takes {LEAST_PAIRS:,}: some {needed:,} people with as many photos each. Nothing was changed; scans go on "
-        "with the calibration of the model pack."
+        f"{path}: a calibration takes {LEAST_PAIRS:,} pairs of two people, some {needed:,} people with as many photos "
+        f"each as here; here are {max(pairs, 0):,}, of {people:,} people with {photos:,} photos. Nothing was changed; "
+        "scans go on with the calibration of the model pack."
     )
 
 

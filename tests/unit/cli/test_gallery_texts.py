@@ -76,7 +76,7 @@ def test_the_table_has_both_calibrations_and_says_which_is_used(tmp_path: Path) 
     assert lines[6].startswith("* extrapolated")
     assert lines[7] == "left out: p0003 (p0003/4.jpg) and p0004 (p0004/4.jpg): the same file"
     assert "120 photos of 120 people" in "\n".join(summary(made))
-    assert "a picture in common and were left out" in "\n".join(summary(made))
+    assert "a picture in common were left out (1)" in "\n".join(summary(made))
     assert "-" in list(table(alone))[1].split()
     assert "scans use this one alone" in "\n".join(summary(alone))
 

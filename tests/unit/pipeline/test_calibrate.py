@@ -177,7 +177,7 @@ def test_too_few_people_are_told_how_many_it_takes(
     path = tmp_path / "few.gallery"
     with gallery_of(path, people(np.random.default_rng(0), count, photos)) as gallery:
         before = gallery.digest
-    with pytest.raises(UsageError, match=f"takes {LEAST_PAIRS:,}: some {needed:,} people"):
+    with pytest.raises(UsageError, match=f"takes {LEAST_PAIRS:,} pairs of two people, some {needed:,} people"):
         calibrate(path, load({}))
     with Gallery.open(path) as gallery:
         assert gallery.digest == before

@@ -36,8 +36,8 @@ def summary(made: OwnCalibration) -> Iterator[str]:
     yield f"{about['photos']:,} photos of {people:,} people{drawn} were compared with everybody else among them."
     if about["left_out"]:
         yield (
-            f"Pairs of subjects with a picture in common were left out ({len(about['left_out'])}): that is a mistake in "
-            "the gallery, no likeness. Settle it (leakmatch gallery doubts) and calibrate again."
+            f"Pairs of subjects with a picture in common were left out ({len(about['left_out'])}): that is a mistake "
+            "in the gallery, no likeness. Settle it (leakmatch gallery doubts) and calibrate again."
         )
     if made.general is None:
         yield "The model pack has no calibration: scans use this one alone."

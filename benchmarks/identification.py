@@ -2,18 +2,19 @@
 
     python benchmarks/identification.py PHOTOS.zip [--cache FILE] [--seeds 8] [--json FILE]
 
-PHOTOS.zip holds one folder per person. A pack's normalisation is learned from labelled photos, so it looks better than it
-is on these very photos. Here, seed by seed, the people are split in halves; the calibration (with its normalisation, and
-the chances by which faces are looked at again) is made from one half, as scripts/make_calibration.py makes that of a pack,
-and the protocol of ``leakmatch evaluate identification`` is run on the other half; and the other way round. Two protocols:
+PHOTOS.zip holds one folder per person. A pack's normalisation is learned from labelled photos, so it looks better than
+it is on these very photos. Here, seed by seed, the people are split in halves; the calibration (with its normalisation,
+and the chances by which faces are looked at again) is made from one half, as scripts/make_calibration.py makes that of
+a pack, and the protocol of ``leakmatch evaluate identification`` is run on the other half; and the other way round. Two
+protocols:
 
 - one photo: of people with two photos or more one is enrolled and one searched for;
 - leave-one-out: each photo of them is searched for among all the others.
 
-Everybody else is a stranger. Each half has its own gallery and its own thresholds; a figure is the mean over the people of
-both, then over seeds. Intervals (95 %) are a bootstrap over people: the same draws for every step, every half and every
-seed, so that they are those of the mean over seeds and of paired differences; what was learned stays as it is. The spread
-over seeds is the standard deviation of one split.
+Everybody else is a stranger. Each half has its own gallery and its own thresholds; a figure is the mean over the people
+of both, then over seeds. Intervals (95 %) are a bootstrap over people: the same draws for every step, every half and
+every seed, so that they are those of the mean over seeds and of paired differences; what was learned stays as it is.
+The spread over seeds is the standard deviation of one split.
 
 Everything is done twice: with all people, and without those whom --errata (a CSV with columns a, b: people; why) names.
 ``--cache`` is that of scripts/make_calibration.py.

@@ -74,14 +74,12 @@ def _legend(result: Identification) -> Iterator[str]:
         if step.again is not None:
             mated, non_mated = step.again
             yield (
-                f"  looked at again, with two more embeddings each: {100 * mated:.1f} % of the mated and "
-                f"{100 * non_mated:.1f} % of the non-mated searches (docs/evaluation.md says what it is in a scan)"
+                f"  looked at again, at two more embeddings each: {100 * mated:.1f} % of the faces of mated searches, "
+                f"{100 * non_mated:.1f} % of the others"
             )
     if result.in_sample:
-        yield (
-            "note: the pack's calibration was made from this very archive: the figures of normalised and default are "
-            "in-sample, and better than on other photos (docs/evaluation.md)"
-        )
+        yield "note: the pack's calibration was made from this very archive: normalised and default are in-sample here;"
+        yield "      docs/evaluation.md says what they gain on people of whom nothing was learned"
 
 
 def _slices(result: Identification) -> Iterator[str]:

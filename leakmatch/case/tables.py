@@ -23,7 +23,8 @@ _RESULTS = """FROM items i CROSS JOIN {table} r ON r.file = coalesce(i.primary_f
     AND r.position = coalesce(i.primary_position, i.position)
     AND (r.frame = i.frame OR i.primary_file IS NOT NULL)"""
 
-_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, {", ".join(f"r.{column.strip()}" for column in CANDIDATE.split(","))}, f.box
+_CANDIDATE = ", ".join(f"r.{column.strip()}" for column in CANDIDATE.split(","))
+_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, {_CANDIDATE}, f.box
     {_RESULTS.format(table="candidates")}
     LEFT JOIN faces f ON f.file = r.file AND f.position = r.position AND f.frame = r.frame AND f.face = r.face
     ORDER BY i.file, i.position, i.frame, r.frame, r.score IS NOT NULL, r.score DESC, r.rank, r.face, r.subject_id"""

@@ -28,7 +28,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from unittest.mock import patch
@@ -108,8 +108,17 @@ def halves(people: People, seed: int) -> tuple[set[str], set[str]]:
 # --- what is learned -----------------------------------------------------------------------------------------------
 
 
-def learned(people: People, names: Collection[str], kin: Sequence[tuple[str, str]]) -> Calibration:
-    """The calibration that a pack would have, had it been made from these people alone."""
+@dataclass(frozen=True)
+class Learned:
+    """The calibration that a pack would have, had it been made from some people alone; and their normalisations by
+    other constants, by name."""
+
+    calibration: Calibration
+    others: Mapping[str, Normalisation]
+
+
+def learned(people: People, names: Collection[str], kin: Sequence[tuple[str, str]]) -> Learned:
+    """From the people of these ``names``; ``kin`` may be one person."""
     in_order = sorted(names)
     photos = [(number, photo.face) for number, name in enumerate(in_order) for photo in people[name] if photo.face]
     person = np.array([number for number, _ in photos])
@@ -120,12 +129,17 @@ def learned(people: People, names: Collection[str], kin: Sequence[tuple[str, str
     left_out = {(min(number[a], number[b]), max(number[a], number[b])) for a, b in kin if {a, b} <= number.keys()}
     pairs = Impostors.of(probes, person, norm.apply(enrolled), person, left_out)
     with patch.object(impostors, "RESAMPLES", 2):  # nobody asks how sure its rates are
-        return Calibration.parse(make_calibration("half", pairs, {}, norm), "a half of the people")
+        calibration = Calibration.parse(make_calibration("half", pairs, {}, norm), "a half of the people")
+    others = {}
+    for name, shrinkage, power in variants():
+        with patch.multiple(normalisation, SHRINKAGE=shrinkage, POWER=power):
+            others[name] = Normalisation.learn(enrolled, person)
+    return Learned(calibration, others)
 
 
-def compared(calibration: Calibration, *, several_photos: bool) -> list[Step]:
+def compared(half: Learned, *, several_photos: bool) -> list[Step]:
     """The steps of the command, and what else decisions rest on."""
-    chosen = list(steps(calibration, 1.0, several_photos=several_photos))
+    chosen = list(steps(half.calibration, 1.0, several_photos=several_photos))
     shipped = next(step for step in chosen if step.name == "normalised")
     chosen.append(
         replace(shipped, name="normalised-both", what="as normalised, every probe mirrored", probe="mirrored")
@@ -133,11 +147,7 @@ def compared(calibration: Calibration, *, several_photos: bool) -> list[Step]:
     if several_photos:
         what = "as normalised, but a subject's score is that of its best photo"
         chosen.append(replace(shipped, name="normalised-best-photo", what=what, fusion=best_photo))
-    if calibration.normalisation is None:
-        raise ValueError("nothing was learned")
-    for name, shrinkage, power in variants():
-        with patch.multiple(normalisation, SHRINKAGE=shrinkage, POWER=power):
-            other = Normalisation.of(calibration.normalisation.mean, calibration.normalisation.within)
+    for name, other in half.others.items():
         chosen.append(replace(shipped, name=name, what="as normalised, with other constants", normalisation=other))
     return chosen
 
@@ -182,13 +192,13 @@ def split_measured(
     sides = halves(people, seed)
     parts: dict[tuple[str, str], list[tuple[Measured, Weights]]] = defaultdict(list)
     for here, there in (sides, sides[::-1]):
-        calibration = learned(people, there, kin)
+        half = learned(people, there, kin)
         for name, (enrol, all_probes) in PROTOCOLS.items():
             mated, non_mated = draw({person: people[person] for person in here}, Protocol(enrol, all_probes, seed))
             drawn = draws.of([subject.name for subject in mated])
             others = draws.of([subject.name for subject in non_mated])
             trial = Trial(mated, non_mated)
-            for step in compared(calibration, several_photos=enrol == ALL):
+            for step in compared(half, several_photos=enrol == ALL):
                 parts[name, step.name].append((_measured(trial, step, drawn, others), drawn.sum(axis=1)))
     return {key: _both(of) for key, of in parts.items()}
 

@@ -16,8 +16,9 @@ from leakmatch.arrays import BoolArray, FloatArray, IntArray
 from leakmatch.evaluation.figures import Scores
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.normalisation import Normalisation, unit
+from leakmatch.matching.policy import score_for
 from leakmatch.pipeline.second_look import CLEAR
-from leakmatch.records import LARGEST_CHANCE, STORED_BAND
+from leakmatch.records import STORED_BAND
 
 #: ``plain``: of the face as it is. ``mirrored``: the mean with that of the mirrored face.
 Kind = Literal["plain", "mirrored"]
@@ -42,16 +43,22 @@ class Templates:
 
 #: From ``gallery`` float32[G,D], ``subject`` int32[G] and ``probes`` float32[P,D], as they are compared, to the scores
 #: float64[P,S]. ``subject``, ascending, says whose the gallery's templates are: each of 0 to S-1 has one or more. The
-#: score of a subject does not depend on the templates of another.
-Fusion = Callable[[FloatArray, IntArray, FloatArray], Scores]
+#: score of a subject does not depend on the templates of another. The last argument: what the templates went through.
+Fusion = Callable[[FloatArray, IntArray, FloatArray, Normalisation | None], Scores]
 
 
-def mean_of_photos(gallery: FloatArray, subject: IntArray, probes: FloatArray) -> Scores:
-    """One template per subject: the mean of its photos' templates, at unit norm."""
-    return _cosines(probes, unit(np.add.reduceat(gallery.astype(np.float64), _starts(subject), axis=0)))
+def mean_of_photos(
+    gallery: FloatArray, subject: IntArray, probes: FloatArray, normalisation: Normalisation | None
+) -> Scores:
+    """One template per subject, the mean of its photos', as :mod:`leakmatch.pipeline.fused` makes it."""
+    starts = _starts(subject)
+    sums = np.add.reduceat(gallery.astype(np.float64), starts, axis=0)
+    if normalisation is None:
+        return _cosines(probes, unit(sums))
+    return _cosines(probes, normalisation.mean_template(sums, np.diff(starts, append=len(subject)).astype(np.int64)))
 
 
-def best_photo(gallery: FloatArray, subject: IntArray, probes: FloatArray) -> Scores:
+def best_photo(gallery: FloatArray, subject: IntArray, probes: FloatArray, _: Normalisation | None) -> Scores:
     """A subject's score is the highest of its photos'."""
     best: Scores = np.maximum.reduceat(_cosines(probes, gallery), _starts(subject), axis=1)
     return best
@@ -80,10 +87,8 @@ class SecondLook:
     def near(self, best: Scores, comparisons: int) -> BoolArray:
         """Whether each probe is, bool[P], by its highest score ``best`` float64[P], minus infinity where it was not
         compared. ``comparisons``: of all probes of the experiment with all subjects, as those of a whole scan."""
-        chance = self.calibration.fmr(best)
-        expected = chance * comparisons / self.accepted
-        stored = (expected <= STORED_BAND) & (chance <= LARGEST_CHANCE) & np.isfinite(best)
-        near: BoolArray = stored & (expected >= CLEAR)
+        stored = best >= score_for(self.calibration, STORED_BAND * self.accepted, comparisons)
+        near: BoolArray = stored & (self.calibration.fmr(best) * comparisons >= CLEAR * self.accepted)
         return near
 
 
@@ -106,6 +111,10 @@ class Step:
     normalisation: Normalisation | None = None
     fusion: Fusion = mean_of_photos
     second_look: SecondLook | None = None
+
+    def scores(self, gallery: FloatArray, subject: IntArray, probes: FloatArray) -> Scores:
+        """float64[P,S] of what :meth:`enrolled` and :meth:`searched` give; ``subject`` as :data:`Fusion` has it."""
+        return self.fusion(gallery, subject, probes, self.normalisation)
 
     def enrolled(self, templates: Templates) -> FloatArray:
         """Templates of the gallery's photos, float32[G,D], as they are compared."""

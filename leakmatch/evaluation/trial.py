@@ -148,7 +148,7 @@ class Trial:
     def _compared(self, step: Step, gallery: FloatArray, probes: Sequence[Photo]) -> Scores:
         """Scores float64[P,S]; of a subject who has the probe in the gallery, of its other photos."""
         searched = step.searched(_templates(probes))
-        scores = step.fusion(gallery, self._subject, searched)
+        scores = step.scores(gallery, self._subject, searched)
         for number, photo in enumerate(probes):
             own = self._row.get(photo.path)
             if own is not None:
@@ -157,7 +157,7 @@ class Trial:
                 others = others[others != own]
                 alone = np.zeros(len(others), np.int32)
                 scores[number, column] = (
-                    step.fusion(gallery[others], alone, searched[number : number + 1])[0, 0]
+                    step.scores(gallery[others], alone, searched[number : number + 1])[0, 0]
                     if len(others)
                     else NOT_COMPARED
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def calibration() -> Calibration:
     faces = units(rng, 200, MEAN)
     people = np.repeat(np.arange(200), 2)
     vectors = units(rng, 400, np.repeat(faces, 2, axis=0), 0.15)
-    normalisation = Normalisation.learn(vectors, people)
+    normalisation = replace(Normalisation.learn(vectors, people), shortening=0.05)
     normal = normalisation.apply(vectors)
     impostors = Impostors.of(normal, people, normal, people)
     return Calibration.parse(make_calibration("model", impostors, {"name": "made up"}, normalisation), "here")
@@ -79,7 +80,7 @@ def test_fusions_are_what_they_say_subject_by_subject(photos: list[int], probes:
     rng = np.random.default_rng(seed)
     subject = np.repeat(np.arange(len(photos)), photos).astype(np.int32)
     gallery, searched = units(rng, len(subject)), units(rng, probes)
-    best, fused = (fusion(gallery, subject, searched) for fusion in (best_photo, mean_of_photos))
+    best, fused = (fusion(gallery, subject, searched, None) for fusion in (best_photo, mean_of_photos))
     assert best.shape == fused.shape == (probes, len(photos))
     for p in range(probes):
         for s in range(len(photos)):

@@ -50,15 +50,16 @@ def analysed(pack: Pack, photos: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(photos) as archive:
         for name in sorted(n for n in archive.namelist() if n.lower().endswith((".jpg", ".jpeg", ".png"))):
             image = next(iter(decode(archive.read(name), Budget())))
-            faces, plain, _ = engine.analyse(image.bgr)
+            faces, crops = engine.find(image.bgr)
             if not len(faces):
                 failures += 1
                 continue
             face = subject_face(faces, *image.source_size)
+            enrolled, plain = engine.templates(faces, crops, mirrored=True)
             batches = {batch.algorithm: batch for batch in picture_hashes([image.bgr], mirrored=True)}
             kept["names"].append(name)
             kept["probes"].append(plain.vectors[face])
-            kept["enrolled"].append(engine.analyse(image.bgr, mirrored=True)[1].vectors[face])
+            kept["enrolled"].append(enrolled.vectors[face])
             kept["hashes"].append([batches[a].bits[0] for a in (PHASH, DHASH, PHASH_MIRROR, DHASH_MIRROR)])
             kept["quality"].append(min(batches[a].quality[0] for a in (PHASH, DHASH)))
     return {name: np.array(values) for name, values in kept.items()} | {"failures": np.array(failures)}

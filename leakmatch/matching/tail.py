@@ -2,8 +2,8 @@
 
 Peaks over threshold (Pickands 1975; Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, ch. 4):
 whatever the distribution, what exceeds a high threshold is nearly of this family. Its two parameters are estimated by
-probability-weighted moments (Hosking & Wallis, Technometrics 29, 1987), which need no search and hardly notice a single
-outlier, such as a person whom the data knows under two names.
+probability-weighted moments (Hosking & Wallis, Technometrics 29, 1987), which need no search and give little weight to
+a single outlier, such as a person whom the data knows under two names.
 """
 
 from __future__ import annotations

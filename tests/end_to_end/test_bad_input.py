@@ -13,8 +13,8 @@ from commands import Done, Run
 
 
 def sentence(done: Done) -> str:
-    """The one line of an error."""
-    lines = [line for line in done.err.splitlines() if line]
+    """The one line of an error; a scan may have said before what it plans."""
+    lines = [line for line in done.err.splitlines() if line and not line.startswith("Planned: ")]
     assert len(lines) == 1, done.err
     assert lines[0].startswith("leakmatch: ")
     return lines[0]

@@ -16,6 +16,7 @@ from leakmatch.arrays import ByteArray
 from leakmatch.errors import ItemError
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.picture import Picture, View
+from leakmatch.hashing.contrast import contrast_maps
 from leakmatch.hashing.perceptual import picture_hashes
 from leakmatch.imaging.decode import decode, decode_larger
 from leakmatch.records import Budget, DecodedImage, FaceBatch, ImageAnalysis, Outcome
@@ -26,7 +27,8 @@ CROP_QUALITY: Final = 90  # JPEG quality of the face crops kept as evidence
 class Looker:
     """Looks at one picture after another.
 
-    ``mirrored`` is for the gallery's side: mirror images are hashed, too, and averaged into the templates.
+    ``mirrored`` is for the gallery's side: mirror images are hashed, too, and averaged into the templates. A scanned
+    picture is hashed in its four turns instead, so that the two meet in all eight ways.
     """
 
     def __init__(self, engine: FaceEngine, budget: Budget, *, mirrored: bool) -> None:
@@ -83,10 +85,13 @@ class Looker:
             detail=image.detail,
             width=width,
             height=height,
-            picture_hashes=picture_hashes([image.bgr], self._mirrored),
+            picture_hashes=picture_hashes([image.bgr], self._mirrored, turned=not self._mirrored),
             faces=faces,
             templates=templates,
-            face_hashes=picture_hashes(list(crops), self._mirrored),
+            face_hashes=(
+                *picture_hashes(list(crops), self._mirrored),
+                contrast_maps(crops, enrolled=self._mirrored),
+            ),
             crops=tuple(_jpegs(crops)),
             incidents=tuple(_incidents(image)),
         )

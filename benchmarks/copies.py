@@ -1,0 +1,277 @@
+"""Which copies of an enrolled photo are called the same picture, and whether any other photo is.
+
+    python benchmarks/copies.py PORTRAITS.zip --same PAIRS.csv [--photos 500] [--seeds 1 2] [--json FILE]
+
+PORTRAITS.zip holds one folder per person, and several photos of many of them: photos of one sitting are the hard case.
+All are enrolled, each as a subject of its own, and then go the way of a scan: decode, hash, detect, embed, join,
+verdict. First every photo as it is: whatever else than itself it is called the same picture of is listed. PAIRS.csv
+(``a,b``) names pairs that show the same photo: look at what is listed before you believe it. Then, for each seed, as
+many photos, drawn at random, are changed in every way below; here, too, every other photo they are called is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from leakmatch.arrays import ByteArray
+from leakmatch.bench.machine import machine
+from leakmatch.evaluation.figures import Proportion
+from leakmatch.faces.engine import FaceEngine
+from leakmatch.faces.packs import load_pack
+from leakmatch.gallery.store import Gallery
+from leakmatch.hashing.copies import COPY_SCORE
+from leakmatch.imaging.decode import decode
+from leakmatch.pipeline.enrol import enroll
+from leakmatch.pipeline.matcher import Matcher, require_searchable
+from leakmatch.pipeline.scan import pack_calibration
+from leakmatch.pipeline.stages import Looker
+from leakmatch.records import Budget, Evidence
+from leakmatch.settings import Settings
+
+Change = Callable[[ByteArray, np.random.Generator], Any]
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+SAVED = 90  # JPEG quality of a changed copy, unless the change says another
+
+
+def jpeg(bgr: ByteArray, quality: int) -> ByteArray:
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1), np.uint8)
+
+
+def halved(bgr: ByteArray) -> ByteArray:
+    return np.asarray(cv2.resize(bgr, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def cropped(bgr: ByteArray, left: float, top: float, right: float, bottom: float) -> ByteArray:
+    """Without these shares of the width and the height."""
+    height, width = bgr.shape[:2]
+    rows = slice(round(height * top), height - round(height * bottom))
+    return np.ascontiguousarray(bgr[rows, round(width * left) : width - round(width * right)])
+
+
+def cropped_on_one_side(bgr: ByteArray, rng: np.random.Generator) -> ByteArray:
+    sides = np.zeros(4)
+    sides[rng.integers(4)] = 0.1
+    return cropped(bgr, *sides.tolist())
+
+
+def gray(bgr: ByteArray) -> ByteArray:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
+
+
+def captioned(bgr: ByteArray, rng: np.random.Generator, place: str) -> ByteArray:
+    """A bar with words, 8 to 15 % of the height, black on white or white on black: over the picture or below it."""
+    height, width = bgr.shape[:2]
+    rows = round(height * rng.uniform(0.08, 0.15))
+    ground = int(rng.choice([0, 255]))
+    bar = np.full((rows, width, 3), ground, np.uint8)
+    ink = (255 - ground,) * 3
+    words = str(rng.choice(["EXCLUSIVE 2024", "photo: agency / archive", "@some_account"]))
+    cv2.putText(bar, words, (4, int(rows * 0.7)), cv2.FONT_HERSHEY_SIMPLEX, rows / 45, ink, 1, cv2.LINE_AA)
+    if place == "below":
+        return np.vstack([bgr, bar])
+    changed = bgr.copy()
+    changed[slice(None, rows) if place == "top" else slice(height - rows, None)] = bar
+    return changed
+
+
+def gamma(bgr: ByteArray, exponent: float) -> ByteArray:
+    table = np.rint((np.arange(256) / 255) ** exponent * 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(bgr, table), np.uint8)
+
+
+def mirror(bgr: ByteArray) -> ByteArray:
+    return np.ascontiguousarray(bgr[:, ::-1])
+
+
+def shifted(bgr: ByteArray, levels: int) -> ByteArray:
+    return np.clip(bgr.astype(np.int16) + levels, 0, 255).astype(np.uint8)
+
+
+CHANGES: dict[str, Change] = {
+    "JPEG quality 30": lambda bgr, rng: jpeg(bgr, 30),
+    "half size": lambda bgr, rng: halved(bgr),
+    "5 % off each side": lambda bgr, rng: cropped(bgr, 0.05, 0.05, 0.05, 0.05),
+    "10 % off each side": lambda bgr, rng: cropped(bgr, 0.1, 0.1, 0.1, 0.1),
+    "10 % off one side": cropped_on_one_side,
+    "mirrored": lambda bgr, rng: mirror(bgr),
+    "grayscale": lambda bgr, rng: gray(bgr),
+    "caption over the bottom": lambda bgr, rng: captioned(bgr, rng, "bottom"),
+    "caption over the top": lambda bgr, rng: captioned(bgr, rng, "top"),
+    "caption below": lambda bgr, rng: captioned(bgr, rng, "below"),
+    "40 % brighter": lambda bgr, rng: cv2.convertScaleAbs(bgr, alpha=1.4),
+    "40 % darker": lambda bgr, rng: cv2.convertScaleAbs(bgr, alpha=0.6),
+    "40 levels brighter": lambda bgr, rng: shifted(bgr, 40),
+    "40 levels darker": lambda bgr, rng: shifted(bgr, -40),
+    "gamma 0.6": lambda bgr, rng: gamma(bgr, 0.6),
+    "gamma 1.6": lambda bgr, rng: gamma(bgr, 1.6),
+    "turned by 90": lambda bgr, rng: np.rot90(bgr, 1),
+    "turned by 180": lambda bgr, rng: np.rot90(bgr, 2),
+    "turned by 270": lambda bgr, rng: np.rot90(bgr, 3),
+    "turned by 90, mirrored": lambda bgr, rng: mirror(np.rot90(bgr, 1)),
+    "half size, JPEG 30": lambda bgr, rng: jpeg(halved(bgr), 30),
+    "10 % off each side, half size, JPEG 50": lambda bgr, rng: jpeg(halved(cropped(bgr, 0.1, 0.1, 0.1, 0.1)), 50),
+    "mirrored, gray, JPEG 50": lambda bgr, rng: jpeg(mirror(gray(bgr)), 50),
+    "caption over the bottom, half size, JPEG 50": lambda bgr, rng: jpeg(halved(captioned(bgr, rng, "bottom")), 50),
+}
+
+
+class Judge:
+    """The way of a scan, against a gallery in which every photo is a subject of its own."""
+
+    def __init__(self, gallery: Gallery, settings: Settings) -> None:
+        pack = load_pack(settings.pack)
+        require_searchable(gallery, pack)
+        self._looker = Looker(FaceEngine(pack), Budget(), mirrored=False)
+        self._matcher = Matcher(gallery, pack_calibration(pack, settings), settings)
+
+    def same_pictures(self, payload: bytes) -> dict[str, list[Any]]:
+        """The enrolled photos that the picture in ``payload`` is called the same picture of: distance, score, face."""
+        analyses = self._looker.look(payload)
+        (verdicts,) = self._matcher.match([(None, analyses[0])])
+        return {
+            verdict.subject_id: [verdict.hash_distance, verdict.score, verdict.face]
+            for verdict in verdicts
+            if verdict.evidence is Evidence.SAME_PICTURE
+        }
+
+
+def png(bgr: ByteArray) -> bytes:
+    return cv2.imencode(".png", np.ascontiguousarray(bgr), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def saved(bgr: ByteArray, change: str) -> bytes:
+    """As a file: JPEG of quality 90, and what was recompressed without another loss."""
+    if "JPEG" in change:
+        return png(bgr)
+    return cv2.imencode(".jpg", np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, SAVED])[1].tobytes()
+
+
+def enrolled(photos: Path, names: list[str], folder: Path, settings: Settings) -> Path:
+    """A gallery of all photos, each a subject named for its place."""
+    with zipfile.ZipFile(photos) as archive, (folder / "photos.csv").open("w", newline="", encoding="utf-8") as table:
+        rows = csv.writer(table)
+        rows.writerow(["subject_id", "path"])
+        for i, name in enumerate(names):
+            path = folder / f"{i:06d}{Path(name).suffix}"
+            path.write_bytes(archive.read(name))
+            rows.writerow([name, path.name])
+    gallery = folder / "photos.gallery"
+    report = enroll(gallery, [folder / "photos.csv"], settings)
+    print(f"{report.enrolled} photos enrolled, {len(report.refused)} refused", flush=True)
+    return gallery
+
+
+def different(judge: Judge, archive: zipfile.ZipFile, names: list[str], same: set[frozenset[str]]) -> dict[str, Any]:
+    """Every photo as it is: the pairs called the same picture, and those of them that nobody said are."""
+    called: dict[tuple[str, str], list[Any]] = {}
+    for name in names:
+        for other, about in judge.same_pictures(archive.read(name)).items():
+            if other != name:
+                called[name, other] = about
+    pairs = {frozenset(pair) for pair in called}
+    return {
+        "pairs_of_photos": len(names) * (len(names) - 1) // 2,
+        "pairs_of_one_person": sum(n * (n - 1) // 2 for n in _photos_by_person(names)),
+        "named_as_the_same_photo": sorted(sorted(pair) for pair in same),
+        "of_those_called_same_picture": len(pairs & same),
+        "others_called_same_picture": [
+            [*pair, *about] for pair, about in called.items() if frozenset(pair) not in same
+        ],
+    }
+
+
+def _photos_by_person(names: list[str]) -> list[int]:
+    return [int(n) for n in np.unique([name.rpartition("/")[0] for name in names], return_counts=True)[1]]
+
+
+def copies(
+    judge: Judge, archive: zipfile.ZipFile, chosen: list[str], seed: int, same: set[frozenset[str]]
+) -> Iterator[tuple[str, int, list[list[Any]]]]:
+    """For each change: its name, how many copies were recognised, and the other photos that copies were called."""
+    originals = [next(decode(archive.read(name), Budget())).bgr for name in chosen]
+    for change, make in CHANGES.items():
+        rng = np.random.default_rng(seed)
+        kept, wrong = 0, []
+        for name, original in zip(chosen, originals, strict=True):
+            found = judge.same_pictures(saved(make(original, rng), change))
+            kept += name in found
+            wrong += [
+                [name, other, *about]
+                for other, about in found.items()
+                if other != name and frozenset((name, other)) not in same
+            ]
+        yield change, kept, wrong
+
+
+def share(kept: int, of: int) -> dict[str, Any]:
+    low, high = Proportion(kept, of).interval()
+    return {"kept": kept, "of": of, "share": round(kept / of, 4), "wilson_95": [round(low, 4), round(high, 4)]}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path, help="zip with one folder per person")
+    parser.add_argument("--same", type=Path, help="CSV with columns a,b: pairs that show the same photo")
+    parser.add_argument("--pack", default=Settings().pack)
+    parser.add_argument("--photos", type=int, default=500, help="photos changed for each seed (default 500)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--json", type=Path, help="write the record here")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    cv2.setNumThreads(1)
+    same: set[frozenset[str]] = set()
+    if options.same:
+        with options.same.open(newline="", encoding="utf-8") as lines:
+            same = {frozenset((row["a"], row["b"])) for row in csv.DictReader(lines)}
+    settings = replace(Settings(), pack=options.pack, workers=1, isolation=False)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(options.images) as archive:
+        names = sorted(n for n in archive.namelist() if Path(n).suffix.lower() in SUFFIXES)
+        path = enrolled(options.images, names, Path(folder), settings)
+        with Gallery.open(path, steady=True) as gallery:
+            judge = Judge(gallery, settings)
+            record: dict[str, Any] = {"machine": machine(), "photos": len(names), "template_gate": COPY_SCORE}
+            record["different_pictures"] = different(judge, archive, names, same)
+            print(json.dumps(record["different_pictures"], indent=1), flush=True)
+            total: dict[str, int] = dict.fromkeys(CHANGES, 0)
+            by_seed: dict[str, dict[str, Any]] = {change: {} for change in CHANGES}
+            wrong: list[list[Any]] = []
+            for seed in options.seeds:
+                chosen = np.random.default_rng(seed).choice(len(names), min(options.photos, len(names)), replace=False)
+                drawn = [names[i] for i in chosen]
+                for change, kept, others in copies(judge, archive, drawn, seed, same):
+                    total[change] += kept
+                    by_seed[change][str(seed)] = round(kept / len(drawn), 4)
+                    wrong += [[change, *other] for other in others]
+                    print(f"seed {seed}  {change:<45} {kept / len(drawn):.4f}  {len(others)} wrong", flush=True)
+            count = len(options.seeds) * min(options.photos, len(names))
+            record["copies"] = {
+                change: {**share(kept, count), "by_seed": by_seed[change]} for change, kept in total.items()
+            }
+            record["copies_called_another_photo"] = wrong
+            record["pairs_of_copies_with_other_photos"] = count * len(CHANGES) * (len(names) - 1)
+    record["seconds"] = round(time.monotonic() - began)
+    for change, figures in record["copies"].items():
+        print(f"{change:<45} {figures['share']:.4f}  {figures['wilson_95']}")
+    if options.json:
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -34,9 +34,9 @@ def contrast_maps(crops: ByteArray, *, enrolled: bool) -> HashBatch:
 
     :data:`CONTRAST_SIGNS` for a gallery's side (``enrolled``), ``bits`` uint8[N,288]: set where the cell is brighter.
     :data:`CONTRAST_LEVELS` for a scan's, ``bits`` uint8[N,2304]: 128 and 32 for each standard deviation of the map that
-    the cell is brighter, limited to 0 to 255. Cells that cannot be told from the outside of the picture, where a crop
-    is black, are 128. ``quality`` is the share of the cells that noise of one gray level cannot turn. Row by row from
-    the top left.
+    the cell is brighter, limited to 0 to 255; noise is not magnified. Cells that cannot be told from the outside of the
+    picture, where a crop is black, are 128. ``quality`` is the share of the cells that noise of one gray level cannot
+    turn. Row by row from the top left.
 
     Raises ``ValueError`` for an array of another shape or type.
     """
@@ -48,7 +48,7 @@ def contrast_maps(crops: ByteArray, *, enrolled: bool) -> HashBatch:
     if enrolled:
         return HashBatch(CONTRAST_SIGNS, np.packbits(maps > 0, axis=1), quality, index)
     spread = np.sqrt(np.mean(maps * maps, axis=1, keepdims=True))
-    levels = np.rint(LEVEL_SCALE * maps / np.maximum(spread, np.float32(1e-3))) + LEVEL_ZERO
+    levels = np.rint(LEVEL_SCALE * maps / np.maximum(spread, np.float32(_NOISE))) + LEVEL_ZERO
     return HashBatch(CONTRAST_LEVELS, np.clip(levels, 0, 255).astype(np.uint8), quality, index)
 
 

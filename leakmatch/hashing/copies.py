@@ -31,8 +31,8 @@ COPY_DISTANCE: Final = 16
 OTHER_DISTANCE: Final = 64
 
 # The tail of :func:`copy_probability`.
-_CHANCE_AT_100: Final = 6e-4
-_PER_BIT: Final = 1.028
+_CHANCE_AT_100: Final = 7e-4
+_PER_BIT: Final = 1.03
 
 #: Cells left out along the edges of the enrolled map, so that what is laid over them has room to move.
 _MARGIN: Final = 4

@@ -12,7 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from leakmatch.arrays import ByteArray, FloatArray, check
+from leakmatch.arrays import BoolArray, ByteArray, FloatArray, check
 from leakmatch.hashing.algorithms import CONTRAST_LEVELS, CONTRAST_SIGNS, LEVEL_SCALE, LEVEL_ZERO, MAP_SIDE
 from leakmatch.records import HashBatch
 
@@ -22,26 +22,27 @@ from leakmatch.records import HashBatch
 _FINE: Final = 1.0
 _COARSE: Final = 2.0
 
-#: Cells so near to the outside of the picture have seen it through the coarse blur.
-_REACH: Final = 4
+#: Cells so near to the outside of the picture have seen too little of their surroundings.
+_REACH: Final = 3
 
 #: The blurs average a noise of one gray level down to about half of one.
 _NOISE: Final = 0.5
 
 
-def contrast_maps(crops: ByteArray, *, enrolled: bool) -> HashBatch:
+def contrast_maps(crops: ByteArray, inside: BoolArray, *, enrolled: bool) -> HashBatch:
     """The maps of ``crops`` uint8[N,S,S,3] BGR (S of 48 or more), ``image_index`` 0 to N-1.
 
-    :data:`CONTRAST_SIGNS` for a gallery's side (``enrolled``), ``bits`` uint8[N,288]: set where the cell is brighter.
-    :data:`CONTRAST_LEVELS` for a scan's, ``bits`` uint8[N,2304]: 128 and 32 for each standard deviation of the map that
-    the cell is brighter, limited to 0 to 255; noise is not magnified. Cells that cannot be told from the outside of the
-    picture, where a crop is black, are 128. ``quality`` is the share of the cells that noise of one gray level cannot
-    turn. Row by row from the top left.
+    ``inside`` bool[N,48,48]: which cells show the picture. Those near to what lies outside are neither brighter nor
+    darker. :data:`CONTRAST_SIGNS` for a gallery's side (``enrolled``), ``bits`` uint8[N,288]: set where the cell is
+    brighter. :data:`CONTRAST_LEVELS` for a scan's, ``bits`` uint8[N,2304]: 128 and 32 for each standard deviation of
+    the map that the cell is brighter, limited to 0 to 255; noise is not magnified. ``quality`` is the share of the
+    cells that noise of one gray level cannot turn. Row by row from the top left.
 
     Raises ``ValueError`` for an array of another shape or type.
     """
     check(crops, (None, None, None, 3), np.uint8, "crops")
-    cells = [_cells(crop) for crop in crops]
+    check(inside, (len(crops), MAP_SIDE, MAP_SIDE), np.bool_, "inside")
+    cells = [_cells(crop, shown) for crop, shown in zip(crops, inside, strict=True)]
     maps = np.stack(cells).reshape(len(cells), -1) if cells else np.zeros((0, MAP_SIDE * MAP_SIDE), np.float32)
     quality = (np.abs(maps) > _NOISE).mean(axis=1, dtype=np.float32).astype(np.float32)
     index = np.arange(len(maps), dtype=np.int32)
@@ -52,13 +53,17 @@ def contrast_maps(crops: ByteArray, *, enrolled: bool) -> HashBatch:
     return HashBatch(CONTRAST_LEVELS, np.clip(levels, 0, 255).astype(np.uint8), quality, index)
 
 
-def _cells(crop: ByteArray) -> FloatArray:
-    """float32[48,48] in gray levels; 0 near the outside of the picture."""
+def _cells(crop: ByteArray, inside: BoolArray) -> FloatArray:
+    """float32[48,48] in gray levels; 0 outside of the picture and near to it."""
     size = (MAP_SIDE, MAP_SIDE)
     gray = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    cells: FloatArray = cv2.GaussianBlur(gray, (0, 0), _FINE) - cv2.GaussianBlur(gray, (0, 0), _COARSE)
-    outside = (gray == 0).astype(np.uint8)
-    if outside.any():
-        reach = np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)
-        cells[cv2.dilate(outside, reach) > 0] = 0
-    return cells
+    if inside.all():
+        return np.asarray(cv2.GaussianBlur(gray, (0, 0), _FINE) - cv2.GaussianBlur(gray, (0, 0), _COARSE), np.float32)
+    # Averages of what is inside alone (Knutsson and Westin, CVPR 1993). A cell at the border is partly outside.
+    weight = cv2.erode(inside.astype(np.float32), np.ones((3, 3)), borderValue=1)
+    fine, coarse = (
+        cv2.GaussianBlur(gray * weight, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)
+        for sigma in (_FINE, _COARSE)
+    )
+    reach = np.ones((2 * _REACH + 1, 2 * _REACH + 1))
+    return np.asarray((fine - coarse) * (cv2.erode(weight, reach, borderValue=1) > 0), np.float32)

@@ -15,7 +15,9 @@ import numpy as np
 from leakmatch.arrays import ByteArray
 from leakmatch.errors import ItemError
 from leakmatch.faces.engine import FaceEngine
+from leakmatch.faces.geometry import inside_picture
 from leakmatch.faces.picture import Picture, View
+from leakmatch.hashing.algorithms import MAP_SIDE
 from leakmatch.hashing.contrast import contrast_maps
 from leakmatch.hashing.perceptual import picture_hashes
 from leakmatch.imaging.decode import decode, decode_larger
@@ -79,6 +81,7 @@ class Looker:
         if not image.complete:
             outcome = Outcome.PARTIAL
         width, height = image.source_size
+        inside = inside_picture(faces.landmarks, image.source_size, MAP_SIDE)
         return ImageAnalysis(
             frame=image.frame,
             outcome=outcome,
@@ -90,7 +93,7 @@ class Looker:
             templates=templates,
             face_hashes=(
                 *picture_hashes(list(crops), self._mirrored),
-                contrast_maps(crops, enrolled=self._mirrored),
+                contrast_maps(crops, inside, enrolled=self._mirrored),
             ),
             crops=tuple(_jpegs(crops)),
             incidents=tuple(_incidents(image)),

@@ -15,6 +15,7 @@ from leakmatch.hashing.copies import (
     copy_distances,
     copy_probability,
 )
+from leakmatch.records import HashBatch
 
 
 def crop(seed: int) -> np.ndarray:
@@ -33,9 +34,15 @@ def moved(image: np.ndarray, turn: float = 0.0, scale: float = 1.0, x: float = 0
     return cv2.warpAffine(image, matrix, (112, 112), borderMode=cv2.BORDER_REFLECT)
 
 
-def distance(scanned: np.ndarray, *enrolled: np.ndarray) -> list[int | None]:
-    levels = contrast_maps(scanned[None], enrolled=False).bits[0]
-    return copy_distances(levels, contrast_maps(np.stack(enrolled), enrolled=True).bits)
+def maps(crops: np.ndarray, enrolled: bool, inside: np.ndarray | None = None) -> HashBatch:
+    """The maps of ``crops`` uint8[N,S,S,3]; all of them inside of the picture, unless told otherwise."""
+    shown = np.ones((len(crops), MAP_SIDE, MAP_SIDE), np.bool_)
+    return contrast_maps(crops, shown if inside is None else shown & inside, enrolled=enrolled)
+
+
+def distance(scanned: np.ndarray, *enrolled: np.ndarray, inside: np.ndarray | None = None) -> list[int | None]:
+    levels = maps(scanned[None], False, inside).bits[0]
+    return copy_distances(levels, maps(np.stack(enrolled), True).bits)
 
 
 def recompressed(image: np.ndarray, quality: int) -> np.ndarray:
@@ -80,44 +87,50 @@ def test_of_many_the_ones_that_agree_best_are_compared():
 def test_the_maps_are_of_the_sizes_that_are_sent_and_stored():
     crops = np.stack([crop(1), crop(2), crop(3)])
     for enrolled, name in ((True, CONTRAST_SIGNS), (False, CONTRAST_LEVELS)):
-        batch = contrast_maps(crops, enrolled=enrolled)
+        batch = maps(crops, enrolled)
         assert (batch.algorithm, batch.bits.shape) == (name, (3, HASH_BYTES[name]))
         assert batch.image_index.tolist() == [0, 1, 2]
         assert (batch.quality > 0.9).all()
-        assert contrast_maps(crops[:0], enrolled=enrolled).bits.shape == (0, HASH_BYTES[name])
+        assert maps(crops[:0], enrolled).bits.shape == (0, HASH_BYTES[name])
 
 
 def test_signs_are_those_of_the_levels():
     crops = crop(1)[None]
-    levels = contrast_maps(crops, enrolled=False).bits
-    signs = np.unpackbits(contrast_maps(crops, enrolled=True).bits, axis=1).astype(bool)
+    levels = maps(crops, False).bits
+    signs = np.unpackbits(maps(crops, True).bits, axis=1).astype(bool)
     assert np.array_equal(signs[levels != 128], levels[levels != 128] > 128)
     assert np.isclose(levels.astype(float).std(), 32, atol=1)
 
 
 def test_brightness_and_size_do_not_matter():
-    levels = contrast_maps(crop(1)[None], enrolled=False).bits.astype(int)
-    dimmed = contrast_maps((crop(1) // 2)[None], enrolled=False).bits.astype(int)
+    levels = maps(crop(1)[None], False).bits.astype(int)
+    dimmed = maps((crop(1) // 2)[None], False).bits.astype(int)
     assert np.abs(levels - dimmed).max() <= 3
     larger = cv2.resize(crop(1), (224, 224), interpolation=cv2.INTER_NEAREST)[None]
-    assert np.abs(levels - contrast_maps(larger, enrolled=False).bits).max() <= 1
+    assert np.abs(levels - maps(larger, False).bits).max() <= 1
 
 
 def test_the_outside_of_the_picture_says_nothing():
-    cut = crop(1)
-    cut[:20] = 0
-    levels = contrast_maps(cut[None], enrolled=False).bits.reshape(MAP_SIDE, MAP_SIDE)
-    assert (levels[:12] == 128).all()
-    assert (levels[13:] != 128).mean() > 0.9
-    (found,) = distance(cut, crop(1))
+    inside = np.zeros((MAP_SIDE, MAP_SIDE), np.bool_)
+    inside[10:, 4:] = True
+    black = crop(1)
+    cell = 112 / MAP_SIDE
+    black[: round(10 * cell)] = 0
+    black[:, : round(4 * cell)] = 0
+    levels = maps(black[None], False, inside).bits.reshape(MAP_SIDE, MAP_SIDE)
+    assert (levels[:13] == 128).all()
+    assert (levels[:, :7] == 128).all()
+    assert (levels[16:, 10:] != 128).mean() > 0.95
+    (found,) = distance(black, crop(1), inside=inside)
     assert found is not None
     assert found <= COPY_DISTANCE
+    assert distance(crop(1), crop(1), inside=np.zeros_like(inside)) == [None]
 
 
 @pytest.mark.parametrize("gray", [0, 130, 255])
 def test_nothing_is_said_of_a_flat_crop(gray):
     flat = np.full((112, 112, 3), gray, np.uint8)
-    assert contrast_maps(flat[None], enrolled=False).quality.tolist() == [0]
+    assert maps(flat[None], False).quality.tolist() == [0]
     assert distance(flat, crop(1)) == [None]
     (found,) = distance(crop(1), flat)
     assert found is not None
@@ -125,18 +138,20 @@ def test_nothing_is_said_of_a_flat_crop(gray):
 
 
 def test_nobody_is_enrolled():
-    levels = contrast_maps(crop(1)[None], enrolled=False).bits[0]
+    levels = maps(crop(1)[None], False).bits[0]
     assert copy_distances(levels, np.zeros((0, HASH_BYTES[CONTRAST_SIGNS]), np.uint8)) == []
 
 
 def test_other_shapes_are_refused():
-    levels = contrast_maps(crop(1)[None], enrolled=False).bits[0]
-    signs = contrast_maps(crop(1)[None], enrolled=True).bits
+    levels = maps(crop(1)[None], False).bits[0]
+    signs = maps(crop(1)[None], True).bits
     for bad in ((levels[:-1], signs), (levels.astype(np.int16), signs), (levels, signs[:, 1:]), (levels, signs[0])):
         with pytest.raises(ValueError, match=r"levels|signs"):
             copy_distances(*bad)
-    with pytest.raises(ValueError, match="crops"):
-        contrast_maps(np.zeros((112, 112, 3), np.uint8), enrolled=True)
+    shown = np.ones((1, MAP_SIDE, MAP_SIDE), np.bool_)
+    for crops, inside in ((crop(1), shown), (crop(1)[None], shown[0]), (crop(1)[None], shown.astype(np.uint8))):
+        with pytest.raises(ValueError, match=r"crops|inside"):
+            contrast_maps(crops, inside, enrolled=True)
 
 
 def test_chances_fall_with_the_distance_and_the_score():

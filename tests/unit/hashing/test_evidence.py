@@ -54,9 +54,9 @@ def test_rule_at_its_limits(rule):
     assert same_picture(np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32), rule).tolist() == []
 
 
-# Pairs of two people at most so many bits apart, straight or mirrored: the counts of benchmarks/hash_collisions.py.
+# Pairs of two people at most so many bits apart, however compared: the counts of benchmarks/hash_collisions.py.
 MEASURED = {
-    WHOLE_PICTURE: {12: 0, 14: 4, 16: 14, 18: 31, 20: 95},
+    WHOLE_PICTURE: {12: 0, 14: 4, 16: 14, 18: 31, 20: 96},
     FACE_CROP: {10: 0, 12: 2, 14: 12, 16: 106, 18: 368, 20: 1208},
 }
 

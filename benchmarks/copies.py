@@ -17,7 +17,7 @@ import json
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,19 @@ from leakmatch.faces.packs import load_pack
 from leakmatch.gallery.store import Gallery
 from leakmatch.hashing.copies import COPY_SCORE
 from leakmatch.imaging.decode import decode
+from leakmatch.matching.verdict import Verdict
 from leakmatch.pipeline.enrol import enroll
 from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.scan import pack_calibration
 from leakmatch.pipeline.stages import Looker
-from leakmatch.records import Budget, Evidence
+from leakmatch.records import Budget, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
 
 Change = Callable[[ByteArray, np.random.Generator], Any]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+LIMITS = (16, 20, 28, 32, 40, 48, 56, 64, 72, 80, 90, 100, 110, 120, 130, 140, 150, 160, 170, 180, 190, 200)
+LISTED = 12  # pairs of photos whose contrast maps are nearest
 SAVED = 90  # JPEG quality of a changed copy, unless the change says another
 
 
@@ -128,6 +131,18 @@ CHANGES: dict[str, Change] = {
 }
 
 
+class Matching(Matcher):
+    """The matcher of a scan, which also notes what it compared: score and distance by enrolled photo."""
+
+    compared: dict[str, tuple[float, int | None]]
+
+    def copy_distances(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, int]]:
+        self.compared = {v.subject_id: (v.score, None) for v in verdicts if v.score and v.score >= COPY_SCORE}
+        for verdict, distance in super().copy_distances(analysis, verdicts):
+            self.compared[verdict.subject_id] = (verdict.score or 0.0, distance)
+            yield verdict, distance
+
+
 class Judge:
     """The way of a scan, against a gallery in which every photo is a subject of its own."""
 
@@ -135,12 +150,12 @@ class Judge:
         pack = load_pack(settings.pack)
         require_searchable(gallery, pack)
         self._looker = Looker(FaceEngine(pack), Budget(), mirrored=False)
-        self._matcher = Matcher(gallery, pack_calibration(pack, settings), settings)
+        self.matcher = Matching(gallery, pack_calibration(pack, settings), settings)
 
     def same_pictures(self, payload: bytes) -> dict[str, list[Any]]:
         """The enrolled photos that the picture in ``payload`` is called the same picture of: distance, score, face."""
         analyses = self._looker.look(payload)
-        (verdicts,) = self._matcher.match([(None, analyses[0])])
+        (verdicts,) = self.matcher.match([(None, analyses[0])])
         return {
             verdict.subject_id: [verdict.hash_distance, verdict.score, verdict.face]
             for verdict in verdicts
@@ -177,24 +192,41 @@ def enrolled(photos: Path, names: list[str], folder: Path, settings: Settings) -
 def different(judge: Judge, archive: zipfile.ZipFile, names: list[str], same: set[frozenset[str]]) -> dict[str, Any]:
     """Every photo as it is: the pairs called the same picture, and those of them that nobody said are."""
     called: dict[tuple[str, str], list[Any]] = {}
+    past: dict[bool, set[frozenset[str]]] = {True: set(), False: set()}  # the gate, by whether of one person
+    nearest: dict[frozenset[str], int] = {}
     for name in names:
         for other, about in judge.same_pictures(archive.read(name)).items():
             if other != name:
                 called[name, other] = about
+        for other, (_, distance) in judge.matcher.compared.items():
+            pair = frozenset((name, other))
+            if other != name and pair not in same:
+                past[person(name) == person(other)].add(pair)
+                if distance is not None:
+                    nearest[pair] = min(distance, nearest.get(pair, distance))
+    by_distance = sorted((distance, *sorted(pair)) for pair, distance in nearest.items())
     pairs = {frozenset(pair) for pair in called}
     return {
         "pairs_of_photos": len(names) * (len(names) - 1) // 2,
         "pairs_of_one_person": sum(n * (n - 1) // 2 for n in _photos_by_person(names)),
         "named_as_the_same_photo": sorted(sorted(pair) for pair in same),
         "of_those_called_same_picture": len(pairs & same),
+        "past_the_template_gate": {"of_one_person": len(past[True]), "of_two_people": len(past[False])},
+        "contrast_maps_within": {limit: sum(row[0] <= limit for row in by_distance) for limit in LIMITS},
+        "contrast_maps_nearest": by_distance[:LISTED],
+        "contrast_maps_nearest_of_two_people": [row for row in by_distance if person(row[1]) != person(row[2])][:1],
         "others_called_same_picture": [
             [*pair, *about] for pair, about in called.items() if frozenset(pair) not in same
         ],
     }
 
 
+def person(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
 def _photos_by_person(names: list[str]) -> list[int]:
-    return [int(n) for n in np.unique([name.rpartition("/")[0] for name in names], return_counts=True)[1]]
+    return [int(n) for n in np.unique([person(name) for name in names], return_counts=True)[1]]
 
 
 def copies(

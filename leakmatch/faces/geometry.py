@@ -50,7 +50,8 @@ def inside_picture(landmarks: FloatArray, size: tuple[int, int], cells: int) -> 
     matrices = similarities(landmarks)
     a, shift = (matrices[:, 0, column] + 1j * matrices[:, 1, column] for column in (0, 2))
     centres = (np.arange(cells) + 0.5) * CROP_SIZE / cells - 0.5
-    there = (centres[None, None, :] + 1j * centres[None, :, None] - shift[:, None, None]) / a[:, None, None]
+    with np.errstate(invalid="ignore"):
+        there = (centres[None, None, :] + 1j * centres[None, :, None] - shift[:, None, None]) / a[:, None, None]
     width, height = size
     inside: BoolArray = (there.real >= -0.5) & (there.real <= width - 0.5)
     return inside & (there.imag >= -0.5) & (there.imag <= height - 0.5)

@@ -31,7 +31,7 @@ COPY_DISTANCE: Final = 16
 OTHER_DISTANCE: Final = 64
 
 # The tail of :func:`copy_probability`.
-_CHANCE_AT_100: Final = 7e-4
+_CHANCE_AT_100: Final = 7.2e-4
 _PER_BIT: Final = 1.03
 
 #: Cells left out along the edges of the enrolled map, so that what is laid over them has room to move.
@@ -64,6 +64,7 @@ def copy_probability(distance: int, score_chance: float | None) -> float:
 
 
 Parameters = tuple[float, float, float, float]
+_UNMOVED: Final[Parameters] = (1.0, 0.0, 0.0, 0.0)
 
 
 def copy_distances(levels: ByteArray, signs: ByteArray) -> list[int | None]:
@@ -85,10 +86,12 @@ def copy_distances(levels: ByteArray, signs: ByteArray) -> list[int | None]:
     agreement, place = _shifted(ways, enrolled)
     distances: list[int | None] = [None] * len(enrolled)
     for e in np.argsort(-agreement, kind="stable")[:_COMPARED]:
-        way, shift = divmod(int(place[e]), (2 * _MARGIN + 1) ** 2)
-        y, x = divmod(shift, 2 * _MARGIN + 1)
-        start = (1.0, 0.0, float(x - _MARGIN), float(y - _MARGIN))
-        distances[int(e)] = _distance(_laid_over(ways[way], enrolled[e], start), enrolled[e])
+        way, window = divmod(int(place[e]), (2 * _MARGIN + 1) ** 2)
+        y, x = divmod(window, 2 * _MARGIN + 1)
+        shift = (1.0, 0.0, float(x - _MARGIN), float(y - _MARGIN))
+        # The best shift leads astray where part of the face is outside of the picture.
+        found = (_distance(_laid_over(ways[way], enrolled[e], start), enrolled[e]) for start in (shift, _UNMOVED))
+        distances[int(e)] = min((distance for distance in found if distance is not None), default=None)
     return distances
 
 

@@ -173,7 +173,7 @@ class Matcher:
         """``matches`` by file and hash, less those that the contrast maps overrule, and the faces that these find."""
         nearest: dict[int, int] = {}
         found: list[PictureMatch] = []
-        for verdict, distance in self._copy_distances(analysis, verdicts):
+        for verdict, distance in self.copy_distances(analysis, verdicts):
             nearest[verdict.enrolment] = min(distance, nearest.get(verdict.enrolment, distance))
             if distance <= COPY_DISTANCE:
                 subject, chance = verdict.subject_id, copy_probability(distance, verdict.chance)
@@ -185,7 +185,7 @@ class Matcher:
             if match.evidence is Evidence.SAME_FILE or nearest.get(match.enrolment, 0) <= OTHER_DISTANCE
         ]
 
-    def _copy_distances(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, int]]:
+    def copy_distances(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, int]]:
         """The distance of the contrast maps, wherever the templates of a face and an enrolled photo are near enough."""
         maps = next((batch.bits for batch in analysis.face_hashes if batch.algorithm == CONTRAST_LEVELS), None)
         if maps is None:

@@ -174,19 +174,19 @@ def saved(bgr: ByteArray, change: str) -> bytes:
     return cv2.imencode(".jpg", np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, SAVED])[1].tobytes()
 
 
-def enrolled(photos: Path, names: list[str], folder: Path, settings: Settings) -> Path:
-    """A gallery of all photos, each a subject named for its place."""
-    with zipfile.ZipFile(photos) as archive, (folder / "photos.csv").open("w", newline="", encoding="utf-8") as table:
-        rows = csv.writer(table)
-        rows.writerow(["subject_id", "path"])
-        for i, name in enumerate(names):
-            path = folder / f"{i:06d}{Path(name).suffix}"
-            path.write_bytes(archive.read(name))
-            rows.writerow([name, path.name])
-    gallery = folder / "photos.gallery"
-    report = enroll(gallery, [folder / "photos.csv"], settings)
+def enrol(photos: Path, names: list[str], gallery: Path, settings: Settings) -> None:
+    """Enrol all photos, each as a subject named for its place."""
+    with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(photos) as archive:
+        table = Path(temporary, "photos.csv")
+        with table.open("w", newline="", encoding="utf-8") as lines:
+            rows = csv.writer(lines)
+            rows.writerow(["subject_id", "path"])
+            for i, name in enumerate(names):
+                path = Path(temporary, f"{i:06d}{Path(name).suffix}")
+                path.write_bytes(archive.read(name))
+                rows.writerow([name, path.name])
+        report = enroll(gallery, [table], settings)
     print(f"{report.enrolled} photos enrolled, {len(report.refused)} refused", flush=True)
-    return gallery
 
 
 def different(judge: Judge, archive: zipfile.ZipFile, names: list[str], same: set[frozenset[str]]) -> dict[str, Any]:
@@ -257,6 +257,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, help="zip with one folder per person")
     parser.add_argument("--same", type=Path, help="CSV with columns a,b: pairs that show the same photo")
+    parser.add_argument("--gallery", type=Path, help="keep the enrolled photos here, for the next time")
     parser.add_argument("--pack", default=Settings().pack)
     parser.add_argument("--photos", type=int, default=500, help="photos changed for each seed (default 500)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
@@ -275,7 +276,9 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(options.images) as archive:
         names = sorted(n for n in archive.namelist() if Path(n).suffix.lower() in SUFFIXES)
-        path = enrolled(options.images, names, Path(folder), settings)
+        path = options.gallery or Path(folder, "photos.gallery")
+        if not path.exists():
+            enrol(options.images, names, path, settings)
         with Gallery.open(path, steady=True) as gallery:
             judge = Judge(gallery, settings)
             record: dict[str, Any] = {"machine": machine(), "photos": len(names), "template_gate": COPY_SCORE}

@@ -48,8 +48,12 @@ _FEWEST: Final = BITS // 3
 #: scaled. Only a subject with many photos has more.
 _COMPARED: Final = 4
 
-_STEPS: Final = 12  # of the search for the best similarity; it takes 4 on average
-_ENOUGH: Final = 1e-5  # gain in agreement below which it ends
+#: Read between cells, something is said where all four around say something.
+_SAID: Final = 0.99
+
+_STEPS: Final = 12  # of the search for the best similarity
+_ENOUGH: Final = 1e-5  # a smaller gain in agreement is none,
+_IDLE: Final = 2  # and so many steps without a gain end the search
 _MOST: Final = 0.2  # scale and turn (in radians) by which no landmarks of one face differ
 
 
@@ -89,7 +93,7 @@ def copy_distances(levels: ByteArray, signs: ByteArray) -> list[int | None]:
         way, window = divmod(int(place[e]), (2 * _MARGIN + 1) ** 2)
         y, x = divmod(window, 2 * _MARGIN + 1)
         shift = (1.0, 0.0, float(x - _MARGIN), float(y - _MARGIN))
-        # The best shift leads astray where part of the face is outside of the picture.
+        # The best shift may lead astray where part of the face is outside of the picture.
         found = (_distance(_laid_over(ways[way], enrolled[e], start), enrolled[e]) for start in (shift, _UNMOVED))
         distances[int(e)] = min((distance for distance in found if distance is not None), default=None)
     return distances
@@ -113,17 +117,18 @@ def _shifted(ways: Sequence[FloatArray], enrolled: FloatArray) -> tuple[FloatArr
 
 @dataclass(frozen=True, slots=True)
 class _Surface:
-    """A map with its slopes, to be read between cells. ``values`` float32[2304,3]: level, its slope along x and y."""
+    """A map with its slopes, to be read between cells. ``values`` float32[2304,4]: level, its slope along x and y, and
+    whether it says anything: 0 where it is neither brighter nor darker, as outside of the picture."""
 
     values: FloatArray
 
     @classmethod
     def of(cls, levels: FloatArray) -> _Surface:
         along_y, along_x = np.gradient(levels)
-        return cls(np.stack([levels, along_x, along_y], axis=-1).reshape(-1, 3))
+        return cls(np.stack([levels, along_x, along_y, levels != 0], axis=-1).reshape(-1, 4).astype(np.float32))
 
     def under(self, parameters: Parameters) -> FloatArray:
-        """float32[1600,3] where the similarity (a, b, tx, ty) puts the inner cells: z -> (a + ib) z + t."""
+        """float32[1600,4] where the similarity (a, b, tx, ty) puts the inner cells: z -> (a + ib) z + t."""
         a, b, tx, ty = parameters
         last = MAP_SIDE - 1
         x = np.clip(a * _X - b * _Y + (tx + last / 2), 0, last - 1e-3)
@@ -149,20 +154,24 @@ def _laid_over(levels: FloatArray, enrolled: FloatArray, start: Parameters) -> F
     2008, for its four parameters).
     """
     surface = _Surface.of(levels)
-    target = enrolled - enrolled.mean()
-    target /= np.linalg.norm(target) + 1e-6
     parameters, best, found = start, -1.0, levels[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN].reshape(-1)
+    idle = 0
     for _ in range(_STEPS):
         read = surface.under(parameters)
-        value = read[:, 0] - read[:, 0].mean()
+        said = read[:, 3] > _SAID
+        if np.count_nonzero(said) < _FEWEST:
+            break
+        target, value = _centred(enrolled[said]), _centred(read[said, 0])
+        target /= float(np.linalg.norm(target)) + 1e-6
         length = float(np.linalg.norm(value)) + 1e-6
         agreement = float(target @ value) / length
-        if agreement < best + _ENOUGH:
+        idle = 0 if agreement > best + _ENOUGH else idle + 1
+        if agreement > best:
+            best, found = agreement, read[:, 0]
+        if idle == _IDLE:
             break
-        best, found = agreement, read[:, 0]
-        along_x, along_y = read[:, 1], read[:, 2]
-        slopes = np.stack([along_x * _X + along_y * _Y, along_y * _X - along_x * _Y, along_x, along_y], axis=1)
-        slopes -= slopes.mean(axis=0)
+        x, y, along_x, along_y = _X[said], _Y[said], read[said, 1], read[said, 2]
+        slopes = _centred(np.stack([along_x * x + along_y * y, along_y * x - along_x * y, along_x, along_y], axis=1))
         missing = target * (length / max(agreement, 0.1)) - value
         step = np.linalg.solve(slopes.T @ slopes + 1e-3 * np.eye(4), slopes.T @ missing)
         a, b, tx, ty = (p + float(s) for p, s in zip(parameters, step, strict=True))
@@ -172,9 +181,15 @@ def _laid_over(levels: FloatArray, enrolled: FloatArray, start: Parameters) -> F
     return found
 
 
+def _centred(values: FloatArray) -> FloatArray:
+    centred: FloatArray = values - values.mean(axis=0)
+    return centred
+
+
 def _distance(levels: FloatArray, enrolled: FloatArray) -> int | None:
     """Of ``levels`` and ``enrolled`` float32[1600], laid over one another."""
-    clear = np.abs(levels) > _CLEAR * levels.std()
+    said = levels[levels != 0]
+    clear = np.abs(levels) > _CLEAR * (said.std() if len(said) else 0.0)
     counting = int(np.count_nonzero(clear))
     if counting < _FEWEST:
         return None

@@ -1,10 +1,12 @@
-"""The rule that calls two pictures the same picture, and how often chance alone would satisfy it.
+"""The rule that calls two pictures the same picture by their hashes, and how often chance alone would satisfy it.
 
-Two 64-bit hashes are compared, straight and mirrored, and their distances added: phash bits plus dhash bits, of 128.
-Their sum separates copies from other pictures better than a limit on each.
+Two 64-bit hashes are compared, straight and mirrored, whole pictures also turned by quarters, and their distances
+added: phash bits plus dhash bits, of 128. Their sum separates copies from other pictures better than a limit on each.
+Where a face is at hand, :mod:`leakmatch.hashing.copies` looks closer: it finds copies that hashes miss, and overrules
+hashes that call two photos of one person the same picture.
 
 Source of every figure: ``benchmarks/hash_collisions.py`` on 6,151 portraits of Labeled Faces in the Wild (250x250,
-the part in folds 0 to 4), centred alike and so a hard case. 18.9 million pairs, each compared straight and mirrored.
+the part in folds 0 to 4), centred alike and so a hard case. 18.9 million pairs, each compared in every way.
 Nine pairs are the same photo twice, four of them under two names, and were left out after looking at them.
 """
 
@@ -60,8 +62,8 @@ class Rule:
 MIN_QUALITY: Final = 0.75
 
 #: Whole pictures. Nearest pair of two people: 13 bits; of one person: 10 (two portraits of one sitting). Within 8 bits
-#: stay 99 % or more of copies at JPEG quality 30, half or double size, mirrored, as PNG or WebP, gray, and 20 %
-#: brighter or darker; 5 % of those cropped by 5 %, none cropped by 10 %.
+#: stay 99 % or more of copies at JPEG quality 30, half or double size, mirrored, turned by quarters, as PNG or WebP,
+#: gray, and 20 % brighter or darker; 5 % of those cropped by 5 %, none cropped by 10 %.
 WHOLE_PICTURE: Final = Rule(max_distance=8, min_quality=MIN_QUALITY, chance_at_20=5.1e-6, per_bit=1.6, pairs=18_824_334)
 
 #: Aligned face crops. Nearest pair of two people: 12 bits; of one person: 9. What a copy keeps depends on how alike
@@ -81,7 +83,7 @@ def same_picture(phash_distance: LongArray, dhash_distance: LongArray, quality: 
 
 
 def collision_probability(distance: int, rule: Rule) -> float:
-    """The chance that pictures of two people, compared straight and mirrored, are at most ``distance`` bits apart.
+    """The chance that pictures of two people, compared in every way, are at most ``distance`` bits apart.
 
     ``distance``: phash plus dhash bits, 0 to 20. A first estimate: the share measured at 20 bits, falling by a
     constant factor with each bit less, so chosen that no count from 20 bits down to the nearest pair exceeds it. Such
@@ -175,7 +177,7 @@ class HashIndex:
     def matches(self, probes: Sequence[Sequence[HashBatch]]) -> list[list[HashMatch]]:
         """For each probe (its batches by any algorithms; none for a picture that was not read) what it is a copy of.
 
-        The nearer of the straight and the mirrored way, once for each row and enrolment, sorted by these two.
+        The nearest of all ways, once for each row and enrolment, sorted by these two.
         """
         found: list[dict[tuple[int, int], int]] = [{} for _ in probes]
         owner, row, phash, dhash, quality = _stacked(probes)

@@ -66,27 +66,27 @@ def picture_hashes(images: Sequence[ByteArray], mirrored: bool, turned: bool = F
         step = max(1, _BATCH_PIXELS // (shape[0] * shape[1]))
         for start in range(0, len(of_one_size), step):
             batch = of_one_size[start : start + step]
-            pixels = _thumbnails([images[i] for i in batch], mirrored, turned)
-            for k, small in enumerate(pixels):
-                bits[k, batch], quality[k, batch] = _dhash(small) if k % 2 else _phash(small)
+            square, broad = _thumbnails([images[i] for i in batch], mirrored, turned)
+            for first, (its_bits, its_quality) in enumerate((_phash(square), _dhash(broad))):
+                bits[first::2, batch] = its_bits.reshape(-1, len(batch), _SIDE)
+                quality[first::2, batch] = its_quality.reshape(-1, len(batch))
     index = np.arange(len(images), dtype=np.int32)
     return tuple(HashBatch(name, bits[k], quality[k], index) for k, name in enumerate(names))
 
 
-def _thumbnails(images: Sequence[ByteArray], mirrored: bool, turned: bool) -> list[Array]:
-    """float64[width,N,height] of 32x32 and 9x8 pixels, then those of the mirrored and of the turned pictures:
-    ``[x, i, y]``."""
+def _thumbnails(images: Sequence[ByteArray], mirrored: bool, turned: bool) -> tuple[Array, Array]:
+    """float64[width,W*N,height] of 32x32 and of 9x8 pixels, ``[x, i, y]``: N pictures, then mirrored, then turned."""
     sizes = (*_SIZES, _TURNED_SIZE) if turned else _SIZES
     make = thumbnails if rows_first(images[0].shape[1], images[0].shape[0], sizes) else pillow_thumbnails
     small = make(images, sizes, mirrored)
-    ways = [way[:2] for way in (small[: len(sizes)], small[len(sizes) :])]
+    ways = [(small[k], small[k + 1]) for k in range(0, len(small), len(sizes))]
     if turned:
         square, broad, tall = small[:3]
-        ways += [
-            [np.rot90(part, turns, axes=(2, 0)) for part in (square, tall if turns % 2 else broad)]
-            for turns in (1, 2, 3)
-        ]
-    return [part for way in ways for part in way]
+        for quarters in (1, 2, 3):
+            lying = tall if quarters % 2 else broad
+            ways.append((np.rot90(square, quarters, axes=(2, 0)), np.rot90(lying, quarters, axes=(2, 0))))
+    squares, broads = zip(*ways, strict=True)
+    return np.concatenate(squares, axis=1), np.concatenate(broads, axis=1)
 
 
 def _phash(pixels: Array) -> tuple[ByteArray, FloatArray]:

@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -248,9 +247,20 @@ def copies(
         yield change, kept, wrong
 
 
-def share(kept: int, of: int) -> dict[str, Any]:
-    low, high = Proportion(kept, of).interval()
-    return {"kept": kept, "of": of, "share": round(kept / of, 4), "wilson_95": [round(low, 4), round(high, 4)]}
+def summary(by_seed: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Over all seeds: the share of each change with its interval, and every wrong photo."""
+    of = sum(seed["photos"] for seed in by_seed.values())
+    rates = {}
+    for change in CHANGES:
+        found = Proportion(sum(seed["kept"][change] for seed in by_seed.values()), of)
+        rates[change] = {
+            "kept": found.count,
+            "of": of,
+            "share": round(found.rate, 4),
+            "wilson_95": [round(limit, 4) for limit in found.interval()],
+            "by_seed": {name: round(seed["kept"][change] / seed["photos"], 4) for name, seed in by_seed.items()},
+        }
+    return rates
 
 
 def parse() -> argparse.Namespace:
@@ -261,7 +271,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pack", default=Settings().pack)
     parser.add_argument("--photos", type=int, default=500, help="photos changed for each seed (default 500)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--json", type=Path, help="write the record here")
+    parser.add_argument("--json", type=Path, help="the record, which grows; what it holds is not measured again")
     return parser.parse_args()
 
 
@@ -273,39 +283,50 @@ def main() -> None:
         with options.same.open(newline="", encoding="utf-8") as lines:
             same = {frozenset((row["a"], row["b"])) for row in csv.DictReader(lines)}
     settings = replace(Settings(), pack=options.pack, workers=1, isolation=False)
-    began = time.monotonic()
+    record: dict[str, Any] = {}
+    if options.json and options.json.exists():
+        record = json.loads(options.json.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(options.images) as archive:
         names = sorted(n for n in archive.namelist() if Path(n).suffix.lower() in SUFFIXES)
         path = options.gallery or Path(folder, "photos.gallery")
         if not path.exists():
             enrol(options.images, names, path, settings)
+        record |= {"machine": machine(), "photos": len(names), "template_gate": COPY_SCORE}
         with Gallery.open(path, steady=True) as gallery:
             judge = Judge(gallery, settings)
-            record: dict[str, Any] = {"machine": machine(), "photos": len(names), "template_gate": COPY_SCORE}
-            record["different_pictures"] = different(judge, archive, names, same)
-            print(json.dumps(record["different_pictures"], indent=1), flush=True)
-            total: dict[str, int] = dict.fromkeys(CHANGES, 0)
-            by_seed: dict[str, dict[str, Any]] = {change: {} for change in CHANGES}
-            wrong: list[list[Any]] = []
-            for seed in options.seeds:
-                chosen = np.random.default_rng(seed).choice(len(names), min(options.photos, len(names)), replace=False)
-                drawn = [names[i] for i in chosen]
-                for change, kept, others in copies(judge, archive, drawn, seed, same):
-                    total[change] += kept
-                    by_seed[change][str(seed)] = round(kept / len(drawn), 4)
-                    wrong += [[change, *other] for other in others]
-                    print(f"seed {seed}  {change:<45} {kept / len(drawn):.4f}  {len(others)} wrong", flush=True)
-            count = len(options.seeds) * min(options.photos, len(names))
-            record["copies"] = {
-                change: {**share(kept, count), "by_seed": by_seed[change]} for change, kept in total.items()
-            }
-            record["copies_called_another_photo"] = wrong
-            record["pairs_of_copies_with_other_photos"] = count * len(CHANGES) * (len(names) - 1)
-    record["seconds"] = round(time.monotonic() - began)
+            for _ in measured(judge, archive, names, same, options, record):
+                if options.json:
+                    options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for change, figures in record["copies"].items():
         print(f"{change:<45} {figures['share']:.4f}  {figures['wilson_95']}")
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def measured(
+    judge: Judge,
+    archive: zipfile.ZipFile,
+    names: list[str],
+    same: set[frozenset[str]],
+    options: argparse.Namespace,
+    record: dict[str, Any],
+) -> Iterator[None]:
+    """Add to ``record`` what it does not hold, one part at a time."""
+    if "different_pictures" not in record:
+        record["different_pictures"] = different(judge, archive, names, same)
+        print(json.dumps(record["different_pictures"], indent=1), flush=True)
+        yield
+    by_seed = record.setdefault("by_seed", {})
+    for seed in options.seeds:
+        if str(seed) in by_seed:
+            continue
+        chosen = np.random.default_rng(seed).choice(len(names), min(options.photos, len(names)), replace=False)
+        part: dict[str, Any] = {"photos": len(chosen), "kept": {}, "called_another_photo": []}
+        for change, kept, others in copies(judge, archive, [names[i] for i in chosen], seed, same):
+            part["kept"][change] = kept
+            part["called_another_photo"] += [[change, *other] for other in others]
+            print(f"seed {seed}  {change:<45} {kept / len(chosen):.4f}  {len(others)} wrong", flush=True)
+        by_seed[str(seed)] = part
+        record["copies"] = summary(by_seed)
+        yield
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which copies of an enrolled photo are called the same picture, and whether any other photo is.
 
-    python benchmarks/copies.py PORTRAITS.zip --same PAIRS.csv [--photos 500] [--seeds 1 2] [--json FILE]
+    python benchmarks/copies.py PORTRAITS.zip --same benchmarks/lfw_same_pictures.csv [--photos 500] [--seeds 1 2] [--json FILE]
 
 PORTRAITS.zip holds one folder per person, and several photos of many of them: photos of one sitting are the hard case.
 All are enrolled, each as a subject of its own, and then go the way of a scan: decode, hash, detect, embed, join,

@@ -1,12 +1,13 @@
 """Which copies of an enrolled photo are called the same picture, and whether any other photo is.
 
-    python benchmarks/copies.py PORTRAITS.zip --same benchmarks/lfw_same_pictures.csv [--photos 500] [--seeds 1 2] [--json FILE]
+    python benchmarks/copies.py PORTRAITS.zip --same PAIRS.csv [--photos 500] [--seeds 1 2] [--json FILE]
 
 PORTRAITS.zip holds one folder per person, and several photos of many of them: photos of one sitting are the hard case.
 All are enrolled, each as a subject of its own, and then go the way of a scan: decode, hash, detect, embed, join,
 verdict. First every photo as it is: whatever else than itself it is called the same picture of is listed. PAIRS.csv
-(``a,b``) names pairs that show the same photo: look at what is listed before you believe it. Then, for each seed, as
-many photos, drawn at random, are changed in every way below; here, too, every other photo they are called is counted.
+(``a,b``) names pairs that are one picture (``lfw_same_pictures.csv`` for that part of LFW): look at what is listed before
+you believe it. Then, for each seed, as many photos, drawn at random, are changed in every way below; here, too, every
+other photo they are called is counted.
 """
 
 from __future__ import annotations

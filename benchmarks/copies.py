@@ -5,9 +5,9 @@
 PORTRAITS.zip holds one folder per person, and several photos of many of them: photos of one sitting are the hard case.
 All are enrolled, each as a subject of its own, and then go the way of a scan: decode, hash, detect, embed, join,
 verdict. First every photo as it is: whatever else than itself it is called the same picture of is listed. PAIRS.csv
-(``a,b``) names pairs that are one picture (``lfw_same_pictures.csv`` for that part of LFW): look at what is listed before
-you believe it. Then, for each seed, as many photos, drawn at random, are changed in every way below; here, too, every
-other photo they are called is counted.
+(``a,b``) names pairs that are one picture; ``lfw_same_pictures.csv`` is that of the LFW photos used here. Look at what
+is listed before you believe it. Then, for each seed, as many photos, drawn at random, are changed in every way below;
+here, too, every other photo they are called is counted.
 """
 
 from __future__ import annotations

@@ -382,7 +382,7 @@ class Batch:
             analysis.height,
             len(analysis.faces),
             searches,
-            b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes) or None,
+            b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes[:2]) or None,
         )
         self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY))
         faces = analysis.faces

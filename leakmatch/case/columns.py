@@ -65,6 +65,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         "landmarks": Kind.POINTS,
         "detector_score": Kind.REAL,
         "quality": Kind.REAL,
+        "quality_reason": Kind.TEXT,
         "size": Kind.REAL,
     },
     "incidents": {**_PLACE, "stage": Kind.TEXT, "code": Kind.TEXT, "message": Kind.TEXT},

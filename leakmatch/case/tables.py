@@ -30,7 +30,7 @@ _CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file
     ORDER BY i.file, i.position, i.frame, r.frame, r.score IS NOT NULL, r.score DESC, r.rank, r.face, r.subject_id"""
 
 _FACES = f"""SELECT i.locator, i.primary_file, r.frame, i.sha256, r.face, r.box, r.landmarks, r.detector_score,
-    r.quality {_RESULTS.format(table="faces")}
+    r.quality, r.quality_reason {_RESULTS.format(table="faces")}
     ORDER BY i.file, i.position, i.frame, r.frame, r.face"""
 
 _ITEMS = """SELECT i.locator, i.primary_file, coalesce(p.frame, 0), i.sha256, i.bytes, i.kind, i.outcome,
@@ -148,13 +148,13 @@ def _items(case: Case) -> Iterator[Record]:
 def _faces(case: Case) -> Iterator[Record]:
     place = places(case)
     names = tuple(COLUMNS["faces"])
-    for locator, copied, frame, sha256, face, box, landmarks, score, quality in case.select(_FACES):
+    for locator, copied, frame, sha256, face, box, landmarks, score, quality, reason in case.select(_FACES):
         x0, y0, x1, y1 = corners = _floats(case, box, 4)
         flat = _floats(case, landmarks, 10)
         points = [flat[i : i + 2] for i in range(0, 10, 2)]
         size = round(min(x1 - x0, y1 - y0), 2)
         where = (*place(locator, frame if copied is not None else 0), _hex(sha256))
-        values = (*where, face, corners, points, _rounded(score), _rounded(quality), size)
+        values = (*where, face, corners, points, _rounded(score), _rounded(quality), reason, size)
         yield dict(zip(names, values, strict=True))
 
 

@@ -247,6 +247,17 @@ class Gallery(Store):
         rows = self._database.select("SELECT photo FROM photos WHERE sha256 = ? AND refusal = '' ORDER BY 1", (sha256,))
         return [photo for (photo,) in rows]
 
+    def same_files(self) -> Iterator[tuple[int, int]]:
+        """Pairs of enrolment ids, the lower first, of photos with the same bytes: they are of two subjects."""
+        yield from self._database.select(
+            """SELECT a.photo, b.photo FROM photos a JOIN photos b ON a.sha256 = b.sha256 AND a.photo < b.photo
+               WHERE a.refusal = '' AND b.refusal = '' ORDER BY 1, 2"""
+        )
+
+    def path_of(self, enrolment_id: int) -> str:
+        """Where an enrolled photo was enrolled from."""
+        return str(self._database.one("SELECT path FROM photos WHERE photo = ?", (enrolment_id,)))
+
     def subject_of(self, enrolment_id: int) -> str:
         """The subject id of an enrolled photo. Raises :class:`IntegrityError` where there is none of this id."""
         subject_id = self._database.one("SELECT subject_id FROM photos WHERE photo = ?", (enrolment_id,))
@@ -263,10 +274,20 @@ class Gallery(Store):
         content = self._database.get("calibration")
         return None if content is None else str(content).encode()
 
-    def put_calibration(self, content: bytes) -> None:
-        """Keep a calibration in the place of the one before."""
+    def put_calibration(self, content: bytes | None) -> None:
+        """Keep a calibration in the place of the one before; ``None`` keeps none."""
         with self._database.transaction():
-            self._database.put("calibration", content.decode())
+            if content is None:
+                self._database.delete("meta", "key = 'calibration'")
+            else:
+                self._database.put("calibration", content.decode())
+
+    def enrolled_state(self) -> list[int]:
+        """The number of templates, and the last enrolment id among them: equal where the same photos are enrolled.
+
+        An id is never given twice, so whatever is taken out and added again, the two differ.
+        """
+        return list(next(self._database.select("SELECT count(*), coalesce(max(photo), 0) FROM templates")))
 
     # Enrolment
 

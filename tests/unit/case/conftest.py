@@ -24,6 +24,7 @@ from leakmatch.records import (
     Incident,
     ItemKind,
     Outcome,
+    QualityReason,
     TemplateBatch,
 )
 
@@ -137,7 +138,10 @@ class Writer:
     ) -> tuple[Entry, Key]:
         """A picture with its frames (one with one face, unless told), and candidates as keywords."""
         entry = self.entry(file, locator, ItemKind.IMAGE, None)
-        keys = [self.batch.add_analysis(file, entry, frame) for frame in frames or (analysis(),)]
+        keys = [
+            self.batch.add_analysis(file, entry, frame, [QualityReason.BLURRED] * len(frame.faces))
+            for frame in frames or (analysis(),)
+        ]
         found: dict[Key, list[Candidate]] = {}
         for told in candidates:
             key = keys[told.pop("frame", 0)]

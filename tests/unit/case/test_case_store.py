@@ -170,7 +170,7 @@ def test_an_existing_file_is_not_taken_for_a_new_case(sample, kit):
         ("UPDATE items SET faces = 7 WHERE position = 1 AND file = 0", "another number of faces"),
         ("DELETE FROM faces WHERE position = 3", "another number of faces"),
         ("UPDATE faces SET position = 2 WHERE position = 3", "another number of faces"),
-        ("INSERT INTO faces SELECT file, 77, frame, face, box, landmarks, 1, 1 FROM faces LIMIT 1", "have no item"),
+        ("INSERT INTO faces SELECT file, 77, frame, face, box, landmarks, 1, 1, '' FROM faces LIMIT 1", "have no item"),
         ("UPDATE candidates SET frame = 9 WHERE subject_id = 'ada' AND face IS NULL", "candidates have no item"),
         ("UPDATE candidates SET face = 9 WHERE subject_id = 'cy'", "candidates have no face"),
         ("UPDATE candidates SET evidence = 'a hunch'", "no known evidence"),

@@ -165,3 +165,26 @@ def test_a_template_that_is_gone_is_told(gallery: Gallery) -> None:
             templates[rows]
     with pytest.raises(IntegrityError, match="no enrolment 3"):
         gallery.subject_of(3)
+
+
+def test_a_calibration_is_kept_until_it_is_taken_out(gallery: Gallery) -> None:
+    assert gallery.calibration() is None
+    before, enrolled = gallery.digest, gallery.enrolled_state()
+    gallery.put_calibration(b'{"a": 1}')
+    gallery.put_calibration(b'{"b": "\xc3\xa4"}')
+    assert gallery.calibration() == b'{"b": "\xc3\xa4"}'
+    assert gallery.digest != before, "a case must not go on with another one"
+    assert gallery.enrolled_state() == enrolled == [3, 4]
+    gallery.verify()
+    gallery.put_calibration(None)
+    gallery.put_calibration(None)
+    assert gallery.calibration() is None
+    assert gallery.digest == before
+    gallery.verify()
+
+
+def test_the_same_file_under_several_subjects(gallery: Gallery) -> None:
+    assert list(gallery.same_files()) == []
+    gallery.add([enrolment("carl", 2), enrolment("dora", 2), enrolment("emil", 9)], [], {})
+    files = [[gallery.path_of(photo) for photo in pair] for pair in gallery.same_files()]
+    assert files == [["anna/2.jpg", "carl/2.jpg"], ["anna/2.jpg", "dora/2.jpg"], ["carl/2.jpg", "dora/2.jpg"]]

@@ -282,7 +282,7 @@ def test_a_place_is_that_of_its_locator(tmp_path, kit):
 def test_missing_parts_of_the_run_are_null(tmp_path, kit):
     w = kit.Writer(tmp_path / "m.case", ["x"], [(0, "x")])
     w.plain(0, w.roots[0], Outcome.NO_FACE)
-    run = {"gallery": {"templates": 1, "pictures": 1}, "sources": ["x"]}
+    run = {"gallery": {"enrolled": 1, "pictures": 1}, "sources": ["x"]}
     with w.case._database.transaction():
         w.case._database.put("run", run)
     w.close()
@@ -292,6 +292,18 @@ def test_missing_parts_of_the_run_are_null(tmp_path, kit):
         assert row["version"] is None
         assert row["complete"] is True
         assert is_complete(case) and not unread(case)
+
+
+def test_a_figure_below_what_the_calibration_shows_makes_no_match_alone(tmp_path, kit):
+    """1 face x 4 people: a chance of 1e-9 is below one in 10 pairs; so is 1e-9 below one in 100, but 4 / 100 is enough."""
+    for pairs, accepted, expected in ((10, 0.1, "review"), (100, 0.1, "match"), (100, 1e-9, "review")):
+        w = kit.Writer(tmp_path / f"{pairs}{accepted}.case", ["x"], [(0, "x.jpg")], calibration={"pairs": pairs})
+        w.picture(0, w.roots[0], [{"subject_id": "ada", "chance": 2e-10}])
+        w.close()
+        with Case.open(w.case.path) as case:
+            (row,) = rows(case, "candidates", accepted)
+            assert (row["expected_false"], row["extrapolated"], row["decision"]) == (8e-10, True, expected)
+            assert (row["expected_false_low"], row["expected_false_high"]) == (4e-10, 2.4e-09)
 
 
 def test_an_unfinished_case_is_not_complete(tmp_path, kit):
@@ -313,7 +325,7 @@ def test_an_unfinished_case_is_not_complete(tmp_path, kit):
         "UPDATE faces SET box = x'0000c07f0000c07f0000c07f0000c07f'",  # four NaN
         "UPDATE items SET locator = 'no locator'",
         "UPDATE candidates SET evidence = 'a hunch'",
-        'UPDATE meta SET value = \'{"gallery": {"templates": 1, "pictures": 1}, "expected_false": "x"}\'',
+        'UPDATE meta SET value = \'{"gallery": {"enrolled": 1, "pictures": 1}, "expected_false": "x"}\'',
     ],
 )
 def test_a_damaged_row_is_an_integrity_error(sample, statement):
@@ -350,8 +362,7 @@ class TestTable:
             assert len(found) == 0
             assert [found[c].shape for c in ("score", "face", "box", "path")] == [(0,), (0,), (0, 4), (0,)]
             assert found.to_arrow().num_rows == 0
-            assert found.to_polars().shape == (0, 14)
-            assert found.to_pandas().shape == (0, 14)
+            assert found.to_polars().shape == found.to_pandas().shape == (0, len(COLUMNS["candidates"]))
 
     def test_rows_are_dicts_and_copies(self, case):
         found = table(case, "incidents")

@@ -242,11 +242,12 @@ class CandidateBatch:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Where a face candidate begins: ``threshold`` is the score at which chance alone gives ``expected_false``
-    candidates in ``searches`` searches of a gallery of ``gallery_size`` templates."""
+    """Where a face is decided match: ``threshold`` is the score at which chance alone gives ``expected_false``
+    candidates in ``searches`` searches of a gallery of ``gallery_size`` people; ``None`` where no score is that rare
+    as far as the calibration's data shows."""
 
     model_id: str
-    threshold: float
+    threshold: float | None
     expected_false: float
     gallery_size: int
     searches: int

@@ -6,10 +6,10 @@ PHOTOS.zip holds one folder per person. Every photo as a probe is compared with 
 enrolled (its template averaged with that of its mirror image), after the normalisation that is learned from the same
 photos; the large and central face of a photo counts.
 
-Labels are never quite right, and what is wrong in them looks like the best impostors. Taken out are only pairs of people
-of whom two photos are the same picture (by the rule of leakmatch.hashing.evidence), and those that --errata lists, a CSV
-with columns a, b (people), why. Both are named in the file, with what the figures were without taking any out. Nobody is
-taken out for a high score: that would hide the look-alikes that a calibration is about.
+Labels are never quite right, and what is wrong in them looks like the best impostors. Taken out are only pairs of
+people of whom two photos are the same picture (by the rule of leakmatch.hashing.evidence), and those that --errata
+lists, a CSV with columns a, b (people), why. Both are named in the file, with what the figures were without taking any
+out. Nobody is taken out for a high score: that would hide the look-alikes that a calibration is about.
 """
 
 from __future__ import annotations
@@ -50,15 +50,16 @@ def analysed(pack: Pack, photos: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(photos) as archive:
         for name in sorted(n for n in archive.namelist() if n.lower().endswith((".jpg", ".jpeg", ".png"))):
             image = next(iter(decode(archive.read(name), Budget())))
-            faces, plain, _ = engine.analyse(image.bgr)
+            faces, crops = engine.find(image.bgr)
             if not len(faces):
                 failures += 1
                 continue
             face = subject_face(faces, *image.source_size)
+            enrolled, plain = engine.templates(faces, crops, mirrored=True)
             batches = {batch.algorithm: batch for batch in picture_hashes([image.bgr], mirrored=True)}
             kept["names"].append(name)
             kept["probes"].append(plain.vectors[face])
-            kept["enrolled"].append(engine.analyse(image.bgr, mirrored=True)[1].vectors[face])
+            kept["enrolled"].append(enrolled.vectors[face])
             kept["hashes"].append([batches[a].bits[0] for a in (PHASH, DHASH, PHASH_MIRROR, DHASH_MIRROR)])
             kept["quality"].append(min(batches[a].quality[0] for a in (PHASH, DHASH)))
     return {name: np.array(values) for name, values in kept.items()} | {"failures": np.array(failures)}
@@ -140,9 +141,7 @@ def main() -> None:
     output = arguments.output or shipped(pack.name) / CALIBRATION
     output.write_bytes(content)
     calibration = Calibration.parse(content, str(output))
-    print(
-        f"{output}: {calibration.pairs:,} pairs, tail {calibration.tail}; without and with the {len(left_out)} left out:"
-    )
+    print(f"{output}: {calibration.pairs:,} pairs, {calibration.tail}; without and with the {len(left_out)} left out:")
     for rate in SHOWN_RATES:
         score = calibration.threshold(rate)
         low, high = calibration.interval(score)

@@ -58,10 +58,12 @@ def planned_words(judge: Judge, run: Mapping[str, Any], finished: Mapping[str, A
     planned, ended = run.get("planned"), (finished or {}).get("threshold")
     lines = []
     if isinstance(planned, Mapping) and {"searches", "threshold"} <= planned.keys():
-        lines.append(
-            f"The scan was planned for {whole(planned['searches'])} faces, with which the same face would be decided "
-            f"match from a score of {planned['threshold']} upwards."
+        begins = (
+            "no face alone would be decided match"
+            if planned["threshold"] is None
+            else f"the same face would be decided match from a score of {planned['threshold']:.4f} upwards"
         )
+        lines.append(f"The scan was planned for about {whole(planned['searches'])} faces; with so many, {begins}.")
     lines.append(
         "How many faces there are is known at the end only. So every figure here is computed anew from the final "
         f"number, {plural(judge.totals.searches, 'face')}."

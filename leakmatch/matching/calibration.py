@@ -1,9 +1,9 @@
 """How rare a score is between two different people, and how sure that is: the impostor distribution of a model.
 
-A calibration is a JSON object: the file ``calibration.json`` of a pack, made from labelled photos of other people, or one
-that a gallery holds, made from its own people. For scores in steps from -1 to 1 it has the share of impostor pairs at or
-above, with a 95 % interval: counted in the body, by an extreme-value law in the tail (:mod:`leakmatch.matching.tail`).
-The mathematics is in docs/decisions.md.
+A calibration is a JSON object: the file ``calibration.json`` of a pack, made from labelled photos of other people, or
+one that a gallery holds, made from its own people. For scores in steps from -1 to 1 it has the share of impostor pairs
+at or above, with a 95 % interval: counted in the body, by an extreme-value law in the tail
+(:mod:`leakmatch.matching.tail`). The mathematics is in docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Calibration:
             raise ValueError(f"format {body['format']}, step {body['step']}")
         curves = [np.array(body[name], np.float64) for name in ("rates", "low", "high")]
         for curve in curves:
-            if curve.shape != GRID.shape or (np.diff(curve) > 0).any() or not (0 < curve[-1] and curve[0] <= 1):
+            if curve.shape != GRID.shape or (np.diff(curve) > 0).any() or not (curve[-1] > 0 and curve[0] <= 1):
                 raise ValueError("its rates are not a falling row over all scores")
         tail = Tail(**{name: float(value) for name, value in body["tail"].items()})
         if not (0 < tail.rate <= 1 and tail.scale > 0 and -1 < tail.start <= 1 and np.isfinite(tail.shape)):

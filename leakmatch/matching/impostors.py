@@ -34,10 +34,11 @@ _TIE: Final = 1e-7  # a score of float32 that should lie on a step may be this f
 
 @dataclass(frozen=True, slots=True)
 class Impostors:
-    """``photos`` int64[S]: probes of each person, ``templates`` int64[S]: their enrolled templates. ``counts`` int64[801]:
-    pairs of two people at or above each score of :data:`GRID`. The pairs with the highest scores: ``probe`` and
-    ``enrolled`` int64[K] (people), ``template`` int64[K] (which enrolled one), ``score`` float64[K]. Of ``left_out`` pairs
-    of people there are none.
+    """``photos`` int64[S]: probes of each person; ``templates`` int64[S]: their enrolled templates.
+
+    ``counts`` int64[801]: pairs of two people at or above each score of :data:`GRID`. The pairs with the highest
+    scores: ``probe`` and ``enrolled`` int64[K] (people), ``template`` int64[K] (which enrolled one), ``score``
+    float64[K], falling. Of ``left_out`` pairs of people there are none.
     """
 
     photos: LongArray
@@ -60,8 +61,8 @@ class Impostors:
     ) -> Impostors:
         """Compare ``probes`` float32[N,D] with ``enrolled`` float32[M,D], of unit norm; people are numbered 0 to S-1.
 
-        ``left_out``: pairs of people, lower number first, who may be one person. Twice through all pairs: once to count,
-        once to keep. N M scores are made, none but the highest are held.
+        ``left_out``: pairs of people, lower number first, who may be one person. Twice through all pairs: once to
+        count, once to keep. N M scores are made, none but the highest are held.
         """
         people = int(max(probe_people.max(initial=-1), enrolled_people.max(initial=-1))) + 1
         kin: dict[int, list[int]] = {}
@@ -85,6 +86,8 @@ class Impostors:
             row, column = np.nonzero(scores >= floor)
             kept.append((probe_people[row + first], column, scores[row, column].astype(np.float64)))
         probe, template, score = (np.concatenate(part) for part in zip(*kept, strict=True))
+        order = np.argsort(-score, kind="stable")
+        probe, template, score = probe[order], template[order], score[order]
         return cls(
             np.bincount(probe_people, minlength=people),
             np.bincount(enrolled_people, minlength=people),
@@ -111,13 +114,12 @@ class Impostors:
     def rates(self, weights: NDArray[np.float64], shape: float | None = None) -> NDArray[np.float64]:
         """The share of pairs at or above each score of :data:`GRID`: counted in the body, fitted in the tail.
 
-        float64[801], never rising. ``weights`` as for :meth:`pairs`; ``shape`` as for :func:`fit_tail`. Below the scores
-        that were kept, the shares are those without weights.
+        float64[801], never rising. ``weights`` as for :meth:`pairs`; ``shape`` as for :func:`fit_tail`. Below the
+        scores that were kept, the shares are those without weights.
         """
         pairs, each = self.pairs(weights), weights[self.probe] * weights[self.enrolled]
-        order = np.argsort(self.score, kind="stable")
-        above = np.concatenate([np.cumsum(each[order][::-1])[::-1], [0.0]])
-        counted = above[np.searchsorted(self.score[order], GRID - _TIE)] / pairs
+        above = np.concatenate([[0.0], np.cumsum(each)])
+        counted = above[np.searchsorted(-self.score, _TIE - GRID, side="right")] / pairs
         kept = self.counts <= KEPT_RATE * self.counts[0]
         rates = np.where(kept, counted, self.counts / self.counts[0])
         tail = fit_tail(self.score, each, pairs, shape)
@@ -162,7 +164,8 @@ class Repeat:
 
     @classmethod
     def of(cls, impostors: Impostors, rates: NDArray[np.float64], seed: int) -> Repeat:
-        """Measured on the people of ``impostors`` with two probes or more; ``rates`` as :meth:`Impostors.rates` says."""
+        """Measured on the people of ``impostors`` with two probes or more; ``rates`` as :meth:`Impostors.rates`
+        says."""
         generator = np.random.default_rng(seed)
         again: list[float] = []
         high: list[float] = []

@@ -2,8 +2,8 @@
 
 Peaks over threshold (Pickands 1975; Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, ch. 4):
 whatever the distribution, what exceeds a high threshold is nearly of this family. Its two parameters are estimated by
-probability-weighted moments (Hosking & Wallis, Technometrics 29, 1987), which need no search and hardly notice a single
-outlier, such as a person whom the data knows under two names.
+probability-weighted moments (Hosking & Wallis, Technometrics 29, 1987), which need no search and give little weight to
+a single outlier, such as a person whom the data knows under two names.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from leakmatch.errors import UsageError
 
-#: The tail begins at this rate. In held-out halves of `lfw_dev` the figures from here on are as good as from 1e-4, where
-#: the parameters scatter four times as much (docs/decisions.md).
+#: The tail begins at this rate. In held-out halves of `lfw_dev` the figures from here on are as good as from 1e-4,
+#: where the parameters scatter four times as much (docs/decisions.md).
 START_RATE: Final = 1e-3
 #: ... or higher, where that would leave fewer exceedances than this, but no higher than ``HIGHEST_RATE``.
 EXCEEDANCES: Final = 500
@@ -30,8 +30,8 @@ _EXPONENTIAL: Final = 1e-6  # shapes nearer to 0 than this
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Above ``start`` the share of impostor pairs at or above a score s is
-    ``rate * (1 + shape * (s - start) / scale) ** (-1 / shape)``; with a shape of 0, ``rate * exp(-(s - start) / scale)``.
+    """Above ``start`` the share of impostor pairs at or above a score s is ``rate * (1 + shape * x) ** (-1 / shape)``,
+    where x is ``(s - start) / scale``; with a shape of 0, ``rate * exp(-x)``.
     """
 
     start: float
@@ -60,8 +60,8 @@ def fit_tail(
 ) -> Tail:
     """The tail of the highest ``scores`` float64[K], each counted ``weights`` float64[K] times, of ``pairs`` in all.
 
-    ``scores`` must reach down to :func:`start_rate`. ``shape``: as another, larger sample has it; then only the scale is
-    estimated. Raises :class:`UsageError` where the scores are all alike.
+    ``scores`` must reach down to :func:`start_rate`. ``shape``: as another, larger sample has it; then only the scale
+    is estimated. Raises :class:`UsageError` where the scores are all alike.
     """
     order = np.argsort(-scores, kind="stable")
     above = np.cumsum(weights[order]) / pairs

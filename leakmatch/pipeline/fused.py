@@ -19,7 +19,8 @@ _SPARSE: Final = 4  # photos that lie scattered over more rows than this for eac
 
 
 class SubjectTemplates:
-    """A matrix float32[S,D] of unit rows, read from the gallery by parts (:class:`~leakmatch.matching.screen.Rows`).
+    """A matrix float32[S,D] of rows of about unit norm, read from the gallery by parts
+    (:class:`~leakmatch.matching.screen.Rows`).
 
     ``subject`` int64[S], ascending: the subject's first enrolment, which stands for it. ``normalisation`` is applied to
     each photo's template before the mean; ``None`` compares them as they are.
@@ -48,7 +49,7 @@ class SubjectTemplates:
             vectors, counts = self._photos(part)
             if (counts > 1).any():
                 sums = np.add.reduceat(vectors.astype(np.float64), np.cumsum(counts) - counts, axis=0)
-                vectors = unit(sums)
+                vectors = unit(sums) if self._normalisation is None else self._normalisation.mean_template(sums, counts)
             means[begin : begin + PART] = vectors
         return means
 

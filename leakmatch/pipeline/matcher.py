@@ -24,10 +24,11 @@ from leakmatch.hashing.evidence import (
 from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
+from leakmatch.matching.policy import score_for
 from leakmatch.matching.screen import Each, Rows
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
 from leakmatch.pipeline.fused import SubjectTemplates
-from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Evidence, ImageAnalysis
+from leakmatch.records import STORED_BAND, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
 
 #: A second's faces against fewer templates take one thread some milliseconds; nobody waits for that.
@@ -125,8 +126,7 @@ class Matcher:
             return self._settings.threshold
         if self._calibration is None:
             raise ValueError("neither a calibration nor a threshold")
-        pairs = max(self.searches * self.people, 1)
-        return self._calibration.threshold(min(STORED_BAND * self._settings.expected_false / pairs, LARGEST_CHANCE))
+        return score_for(self._calibration, STORED_BAND * self._settings.expected_false, self.searches * self.people)
 
     def approximate(self) -> dict[str, Any] | None:
         """What was measured of an approximate search, as JSON values; ``None`` where the search is exact."""

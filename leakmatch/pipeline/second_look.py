@@ -2,8 +2,8 @@
 
 To average a template with that of the mirrored face takes two more embeddings, three times the cost of the first; done
 for every face it would make a scan half as long again. So only faces with a candidate near the bands get it, from the
-112-pixel crop that a case keeps of them anyway: a figure from a thousandth of what is accepted to all that is stored. In
-a large scan those are few. What it gains is in docs/decisions.md.
+112-pixel crop that a case keeps of them anyway: a figure from a thousandth of what is accepted to all that is stored.
+In a large scan those are few. What it gains is in docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -118,7 +118,17 @@ class _Sink:
 class SecondLooks:
     """The second looks of a scan: after the walk, and committed as they come, so that they too can be interrupted."""
 
-    def __init__(self, case: Case, matcher: Matcher, settings: Settings, check_interrupt: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        case: Case,
+        matcher: Matcher,
+        settings: Settings,
+        check_interrupt: Callable[[], None],
+        progress: Callable[[int], None],
+    ) -> None:
+        """``progress`` is told how many faces were looked at again so far."""
+        self._progress = progress
+        self._looked = 0
         self._case = case
         self._matcher = matcher
         self._judge = Judge(case.totals(), settings.expected_false, settings.expected_false, settings.threshold)
@@ -143,6 +153,8 @@ class SecondLooks:
     def _done(self, face: Face, verdicts: list[Verdict]) -> None:
         self._seen.append((face.key, face.face))
         self._found += [Candidate(face.key, **asdict(verdict)) for verdict in verdicts]
+        self._looked += 1
+        self._progress(self._looked)
         if len(self._seen) >= _COMMIT_FACES:
             self._flush()
             self._check_interrupt()

@@ -295,7 +295,7 @@ def test_missing_parts_of_the_run_are_null(tmp_path, kit):
 
 
 def test_a_figure_below_what_the_calibration_shows_makes_no_match_alone(tmp_path, kit):
-    """1 face x 4 people: a chance of 1e-9 is below one in 10 pairs; so is 1e-9 below one in 100, but 4 / 100 is enough."""
+    """1 face x 4 people. In place of 2e-10, one in the pairs gives 0.4 or 0.04."""
     for pairs, accepted, expected in ((10, 0.1, "review"), (100, 0.1, "match"), (100, 1e-9, "review")):
         w = kit.Writer(tmp_path / f"{pairs}{accepted}.case", ["x"], [(0, "x.jpg")], calibration={"pairs": pairs})
         w.picture(0, w.roots[0], [{"subject_id": "ada", "chance": 2e-10}])

@@ -57,6 +57,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         "expected_false_low": Kind.REAL,
         "expected_false_high": Kind.REAL,
         "extrapolated": Kind.FLAG,
+        "expected_false_shown": Kind.REAL,
         "source": Kind.TEXT,
         "folder": Kind.TEXT,
         "rests_on": Kind.WHOLE,

@@ -125,9 +125,7 @@ def joint_example(judge: Judge, summary: Summary) -> Html:
     told = [person for person in summary.people if person.joint is not None and person.joint.hits > 1]
     if not told:
         return Html("")
-    person = max(
-        (p for p in told if p.decision is Decision.MATCH), default=told[0], key=lambda p: p.expected_false or 0
-    )
+    person = max((p for p in told if p.decision is Decision.MATCH), default=told[0], key=lambda p: p.shown or 0)
     assert person.joint is not None
     return tag("div", *(tag("p", *line) for line in _joint(judge, person, person.joint)), class_="example")
 
@@ -137,15 +135,19 @@ def _joint(judge: Judge, person: Person, joint: Joint) -> Iterator[tuple[object,
     again = 0.0 if resemblance is None else resemblance.at(joint.chance)
     hits, photos = joint.hits, plural(joint.photos, "photo")
     searched = plural(person.folder_pictures, "picture")
-    weakest = person.rests_on[-1].best.score
+    weakest, best = person.rests_on[-1].best, person.rests_on[0].best.chance or 0.0
+    actual = weakest.chance or 0.0
+    raised = actual < joint.chance
+    alone = max(best, totals.resolution if person.extrapolated else 0.0) * totals.face_pairs
     yield (tag("strong", "Worked through, with a person of this case."),)
     yield (
         tag("strong", person.subject_id),
-        f": the figure rests on {hits} different pictures of the {searched} searched in ",
+        f": the decision rests on {hits} different pictures of the {searched} searched in ",
         tag("code", person.folder[1] or person.folder[0]),
-        f". The lowest of their scores is {weakest or 0:.4f}, so all {hits} have that score or a higher one. Two "
+        f". The lowest of their scores is {weakest.score or 0:.4f}, so all {hits} have that score or a higher one. Two "
         "different people reach it with a probability of ",
-        join([figure(joint.chance, 5), "."]),
+        join([figure(actual, 5), "."]),
+        join([" That is extrapolated; 1 in ", figure(1 / joint.chance), " is taken in its place."]) if raised else "",
     )
     yield (
         "A stranger who reaches it with one photo reaches it with another one with a probability of at most ",
@@ -173,13 +175,16 @@ def _joint(judge: Judge, person: Person, joint: Joint) -> Iterator[tuple[object,
     yield (
         "Expected by chance: ",
         product,
-        join([tag("strong", figure(person.expected_false, 5)), _interval(person.interval), " people. "]),
-        "The best of these pictures alone gives ",
-        join([figure(judge.expected_false(person.rests_on[0].best)), f". So {person.subject_id} is "]),
-        f"decided {person.decision}.",
+        join([tag("strong", figure(person.shown, 5)), " people."]),
+        f" So {person.subject_id} is decided {person.decision}.",
+        join([" By the best of these pictures alone the figure would be ", figure(alone), "."]),
     )
     if person.extrapolated:
-        yield (_extrapolated(judge, person.shown),)
+        yield (
+            "With extrapolated chances, and the number of pictures that is best then, the figure is ",
+            join([figure(person.expected_false, 5), _interval(person.interval), "; "]),
+            "it is shown beside, and alone it makes no match.",
+        )
 
 
 def _extrapolated(judge: Judge, shown: float | None) -> Html:

@@ -67,13 +67,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """All that speaks for one person. ``expected_false`` and ``interval`` (95 %) have 6 digits, or are ``None``.
+    """All that speaks for one person. Figures and their 95 % ``interval`` have 6 digits, or are ``None``.
 
-    ``files`` counts the places (copies too), ``pictures`` the different pictures, in which a candidate is decided match
-    or review or the figure rests on it. ``rests_on``: the pictures that the figure rests on, strongest first; of a
-    figure by the face all in ``folder`` (source and path), of whose ``folder_pictures`` searched pictures they are.
-    ``joint``: how the figure was computed; ``None`` where the same file or picture gave it, or there is none.
-    ``shown``: of an extrapolated figure, what it would be if no chance were rarer than the calibration's data shows.
+    ``expected_false``: how many people chance alone would give evidence as strong for, in the whole scan. ``shown``:
+    the same if no chance is taken to be rarer than the calibration's data shows; a match needs it to be low enough.
+
+    ``rests_on``: the pictures that ``shown`` rests on, strongest first: one, or several of ``folder`` (source, path),
+    of whose ``folder_pictures`` searched pictures they are. ``joint``: how it was computed; ``None`` where the same
+    file or picture gave it, or there is none. ``files`` counts the places (copies too), and ``pictures`` the different
+    pictures, that it rests on or in which a candidate is decided match or review.
     """
 
     subject_id: str
@@ -81,15 +83,19 @@ class Person:
     evidence: Evidence
     score: float | None
     expected_false: float | None
+    shown: float | None
     interval: tuple[float | None, float | None]
-    extrapolated: bool
     files: int
     pictures: int
     folder: tuple[str, str]
     folder_pictures: int
     rests_on: tuple[Seen, ...]
     joint: Joint | None
-    shown: float | None
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether the figure rests on a chance that the calibration's data does not show."""
+        return self.expected_false != self.shown
 
 
 def people(case: Case, judge: Judge) -> list[Person]:
@@ -176,24 +182,23 @@ def _person(
         if picture.best.chance is not None:
             groups.setdefault(picture.folder, []).append(picture)
     folders = [(sizes[key], distinct(group)) for key, group in groups.items()]
-    by_face = _by_face(judge, folders, lambda c: c.chance)
     same = min(pictures, key=lambda p: (unknown_last(p.by_picture), _order(p)))
-    joint, extrapolated, shown = None, False, None
-    interval: tuple[float | None, float | None] = (None, None)
+
+    def figure(chance: Callable[[Candidate], float | None]) -> float | None:
+        """The person's figure by faces with that chance of each candidate, or by a picture where that is stronger."""
+        found = _by_face(judge, folders, chance)
+        return rounded(_least(None if found is None else found[0].expected_false, same.by_picture))
+
+    expected = figure(lambda c: c.chance)
+    by_face = _by_face(judge, folders, lambda c: max(c.chance or 0.0, judge.totals.resolution))
+    joint: Joint | None = None
+    rests_on: tuple[Seen, ...] = (same,)
     if by_face is not None and by_face[0].expected_false < unknown_last(same.by_picture):
-        joint, group = by_face
-        expected, rests_on = rounded(joint.expected_false), tuple(group[: joint.hits])
-        extrapolated = joint.chance < judge.totals.resolution
-
-        def limit(chance: Callable[[Candidate], float | None]) -> float | None:
-            found = _by_face(judge, folders, chance)
-            return None if found is None else rounded(min(found[0].expected_false, unknown_last(same.by_picture)))
-
-        interval = limit(lambda c: c.chance_low), limit(lambda c: c.chance_high)
-        if extrapolated:
-            shown = limit(lambda c: max(c.chance or 0.0, judge.totals.resolution))
-    else:
-        expected, rests_on = rounded(same.by_picture), (same,)
+        joint, rests_on = by_face[0], tuple(by_face[1][: by_face[0].hits])
+    shown = rounded(same.by_picture if joint is None else joint.expected_false)
+    interval: tuple[float | None, float | None] = (None, None)
+    if expected != rounded(same.by_picture):
+        interval = figure(lambda c: c.chance_low), figure(lambda c: c.chance_high)
     decision = min((p.decision for p in pictures), key=BAND.__getitem__)
     if judge.threshold is None:
         decision = min(decision, judge.band(expected, shown), key=BAND.__getitem__)
@@ -206,15 +211,14 @@ def _person(
         evidence=min((p.evidence for p in pictures), key=STRENGTH.__getitem__),
         score=max((p.score for p in pictures if p.score is not None), default=None),
         expected_false=expected,
+        shown=shown,
         interval=interval,
-        extrapolated=extrapolated,
         files=sum(1 + copies[p.item] for p in counted),
         pictures=len(distinct(counted)),
         folder=(source, folder_path(path)),
         folder_pictures=max(sizes[rests_on[0].folder], len(rests_on)),
         rests_on=rests_on,
         joint=joint,
-        shown=shown,
     )
 
 

@@ -67,7 +67,7 @@ def _person(person: Person, at: _At, place: _Place) -> tuple[object, ...]:
         chip(person.decision),
         _evidence(person.evidence),
         _score(person.score),
-        _expected(person.expected_false, person.interval, person.extrapolated),
+        _expected(person.expected_false, person.interval, person.shown if person.extrapolated else None),
         count(person.files),
         count(person.pictures),
         join([_rests_on(person, at), *lines]),
@@ -84,14 +84,14 @@ def _rests_on(person: Person, at: _At) -> Html:
     return join([f"{len(person.rests_on):,} of {plural(person.folder_pictures, 'picture')} in ", where])
 
 
-def _expected(value: float | None, interval: tuple[float | None, float | None], extrapolated: bool) -> Number:
-    """A figure with its 95 % interval and, where it is, marked as extrapolated."""
+def _expected(value: float | None, interval: tuple[float | None, float | None], shown: float | None) -> Number:
+    """A figure with its 95 % interval. ``shown``: of an extrapolated one, what it is without that; else ``None``."""
     low, high = interval
     lines: list[Html] = [figure(value)]
     if low is not None and high is not None and low < high:
         lines.append(tag("span", figure(low), " to ", figure(high), class_="more"))
-    if extrapolated:
-        lines.append(tag("span", "extrapolated", class_="more"))
+    if shown is not None:
+        lines.append(tag("span", "extrapolated; else ", figure(shown), class_="more"))
     return Number(join(lines))
 
 
@@ -157,7 +157,7 @@ def _candidate(
         _expected(
             _real(record["expected_false"]),
             (_real(record["expected_false_low"]), _real(record["expected_false_high"])),
-            record["extrapolated"] is True,
+            summary.shown_at_least if record["extrapolated"] else None,
         ),
         join(where),
     )

@@ -25,7 +25,8 @@ class Summary:
 
     A candidate that the figure of a person rests on counts like the person where that is more. So do ``files``, by the
     best candidate in them, and ``strongest``: the strongest candidates that count as match or review, copies left out,
-    best first; ``shown`` is how many there are. ``candidates`` counts all by their own decision, copies left out.
+    best first; ``shown`` is how many there are. ``shown_at_least``: the figure of a face whose chance is the rarest
+    that the calibration's data shows. ``candidates`` counts all by their own decision, copies left out.
     """
 
     people: list[Person] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Summary:
     candidates: Counter[Decision] = field(default_factory=Counter)
     strongest: list[Finding] = field(default_factory=list)
     shown: int = 0
+    shown_at_least: float = 0.0
     raised: dict[tuple[Key, int | None, str], Decision] = field(default_factory=dict)
 
     def counts_as(self, finding: Finding) -> Decision:
@@ -49,6 +51,7 @@ class Summary:
 def summarise(case: Case, judge: Judge, limit: int) -> Summary:
     """Read every candidate twice: for people, and for the ``limit`` strongest."""
     summary = Summary([person for person in people(case, judge) if person.decision is not Decision.WEAK])
+    summary.shown_at_least = judge.totals.resolution * judge.totals.face_pairs
     summary.raised = {
         (seen.best.key, seen.best.face, person.subject_id): person.decision
         for person in summary.people

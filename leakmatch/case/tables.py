@@ -143,6 +143,7 @@ def _subjects(case: Case, judge: Judge, every: bool) -> Iterator[Record]:
             person.expected_false,
             *person.interval,
             person.extrapolated,
+            person.shown,
             *person.folder,
             len(person.rests_on),
             person.folder_pictures,

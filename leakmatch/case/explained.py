@@ -29,10 +29,11 @@ def calibration_words(judge: Judge, run: Mapping[str, Any]) -> Html:
     one_pair = join(["1 in ", figure(1 / resolution)])
     paragraphs: tuple[tuple[object, ...], ...] = (
         (
-            f"The model was calibrated{calibrated(run)}: photos of each person were compared with those of every "
-            "other. How often two different people reach a common score was counted. High scores are rare; for those "
-            "that fewer than about one pair in a thousand reaches, a curve is fitted to the highest scores seen: the "
-            "generalised Pareto distribution of extreme-value statistics.",
+            f"The model was calibrated{calibrated(run)}: ",
+            "photos of each person were compared with those of every other. How often two different people reach a "
+            "common score was counted. ",
+            "High scores are rare; for those that fewer than about one pair in a thousand reaches, a curve is fitted "
+            "to the highest scores seen: the generalised Pareto distribution of extreme-value statistics.",
         ),
         (
             "Each person is in many pairs, so the pairs tell less than their number. The interval below a figure takes "

@@ -11,6 +11,9 @@ from PIL import Image
 from leakmatch.arrays import ByteArray
 from leakmatch.faces.packs import Pack
 from leakmatch.faces.picture import Picture
+from leakmatch.matching.calibration import make_calibration
+from leakmatch.matching.impostors import Impostors
+from leakmatch.matching.normalisation import Normalisation
 from leakmatch.records import FaceBatch, TemplateBatch
 
 ANNA: Final = (220, 10, 10)
@@ -55,3 +58,15 @@ def photo(*squares: tuple[int, int, int]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def calibration_of(
+    model_id: str, dimension: int, normalisation: Normalisation | None, data: dict[str, object] | None = None
+) -> bytes:
+    """The bytes of a calibration from 150 people whose templates have any direction."""
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(150, dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    people = np.arange(150)
+    impostors = Impostors.of(vectors, people, vectors, people)
+    return make_calibration(model_id, impostors, {"name": "made up", **(data or {})}, normalisation)

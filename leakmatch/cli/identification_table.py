@@ -28,6 +28,8 @@ def table(result: Identification) -> Iterator[str]:
     yield from _thresholds(result)
     yield ""
     yield from _slices(result)
+    yield ""
+    yield from _legend(result)
     for kind, failed in (
         ("failure to enrol", result.failures_to_enrol),
         ("failure to acquire", result.failures_to_acquire),
@@ -63,6 +65,21 @@ def _thresholds(result: Identification) -> Iterator[str]:
             f"  FPIR {100 * fpir:g} %: threshold {figures.threshold:.4f}, FPIR {100 * figures.fpir:.2f} % there, FNIR "
             f"{100 * figures.fnir.value:.2f} %, {100 * figures.fnir_first:.2f} % where the mate must rank first, too"
         )
+
+
+def _legend(result: Identification) -> Iterator[str]:
+    yield "steps:"
+    for step in result.steps:
+        yield f"  {step.step.name}: {step.step.what}"
+        if step.again is not None:
+            mated, non_mated = step.again
+            yield (
+                f"  looked at again, at two more embeddings each: {100 * mated:.1f} % of the faces of mated searches, "
+                f"{100 * non_mated:.1f} % of the others"
+            )
+    if result.in_sample:
+        yield "note: the pack's calibration was made from this very archive: normalised and default are in-sample here;"
+        yield "      docs/evaluation.md says what they gain on people of whom nothing was learned"
 
 
 def _slices(result: Identification) -> Iterator[str]:

@@ -6,7 +6,8 @@ return is false. Which photo is which depends on the seed and on names only, not
 files or what is seen in a photo. A photo that enrolment refuses is a failure to enrol, one without a usable face a
 failure to acquire; both stay in every count, as misses.
 
-Several ways to compare (:mod:`leakmatch.evaluation.steps`) are measured on the same searches.
+Several ways to compare (:mod:`leakmatch.evaluation.steps`) are measured on the same searches. On the photos from which
+the pack's calibration was made, the steps that use it are flattered: their figures are *in-sample*.
 :mod:`leakmatch.evaluation.open_set` defines the figures.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from leakmatch.arrays import IntArray
-from leakmatch.errors import UsageError
+from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.evaluation.open_set import (
     TARGETS,
     Curve,
@@ -40,9 +41,10 @@ from leakmatch.evaluation.photos import Failure, Photo, PhotoSink, failures, ins
 from leakmatch.evaluation.slices import Dimension, Labels, Slice, labelled, measured, read_labels, sliced
 from leakmatch.evaluation.steps import DEFAULT, Step, steps
 from leakmatch.evaluation.trial import Protocol, Subject, Trial, draw
-from leakmatch.faces.packs import load_pack
+from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.locator import SEPARATOR, Locator, printable
+from leakmatch.matching.calibration import Calibration
 from leakmatch.pipeline.scan import Progress, no_progress
 from leakmatch.pipeline.start import start
 from leakmatch.pipeline.subjects import Labelled, label
@@ -101,13 +103,25 @@ class OperatingFigures:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One step: its figures by target FPIR (``None``: too few non-mated subjects), and all it found."""
+    """One step: its figures by target FPIR (``None``: too few non-mated subjects), and all it found.
+
+    ``again``: the share of the mated and of the non-mated searches whose face was looked at again; ``None`` where none
+    ever is.
+    """
 
     step: Step
     rank_1: Estimate
     at: Mapping[float, OperatingFigures | None]
     curve: Curve
     found: Found
+
+    @property
+    def again(self) -> tuple[float, float] | None:
+        """See above."""
+        if self.found.again is None:
+            return None
+        mated, non_mated = self.found.again
+        return mated / len(self.found.mate), non_mated / len(self.found.stranger)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -117,6 +131,7 @@ class StepResult:
             "step": self.step.name,
             "what": self.step.what,
             "rank_1": self.rank_1.to_json(),
+            "looked_at_again": self.again and dict(zip(("mated", "non_mated"), self.again, strict=True)),
             "fnir": [
                 {"at_fpir": fpir, "too_few_searches": True} if figures is None else figures.to_json()
                 for fpir, figures in self.at.items()
@@ -130,9 +145,14 @@ class Identification:
     """The result. ``failures_to_enrol`` are photos of the gallery's side that enrolment refuses, ``not_enrolled`` the
     subjects of whom none was left; ``failures_to_acquire`` photos searched for without a face. ``repeated`` photos were
     left out, for the subject has them already; ``unplaced`` are photos of no subject and what could not be read.
+    ``calibration`` is the pack's, if it has one; ``in_sample``: it was made from the archive that is measured here.
+    ``accepted`` false candidates decide what is looked at again, ``None`` where a raw threshold was told.
     """
 
     pack: Mapping[str, object]
+    calibration: Mapping[str, object] | None
+    in_sample: bool
+    accepted: float | None
     protocol: Protocol
     photos: int
     repeated: int
@@ -150,12 +170,15 @@ class Identification:
     @property
     def default(self) -> StepResult:
         """The pipeline's own step."""
-        return next(result for result in self.steps if result.step is DEFAULT)
+        return next(result for result in self.steps if result.step.name == DEFAULT)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values: rates in [0, 1], with their 95 % intervals."""
         return {
             "pack": dict(self.pack),
+            "calibration": self.calibration,
+            "in_sample": self.in_sample,
+            "expected_false": self.accepted,
             "protocol": self.protocol.to_json(),
             "photos": self.photos,
             "repeated_photos": self.repeated,
@@ -167,7 +190,7 @@ class Identification:
             "failures_to_acquire": [asdict(failure) for failure in self.failures_to_acquire],
             "unplaced": [asdict(failure) for failure in self.unplaced],
             "steps": [result.to_json() for result in self.steps],
-            "slices_of": DEFAULT.name,
+            "slices_of": DEFAULT,
             "slices": [part.to_json() for part in self.slices],
         }
 
@@ -195,6 +218,8 @@ def identify(
     protocol = protocol or Protocol()
     table = Labels() if labels is None else read_labels(labels)
     pack = load_pack(settings.pack)
+    calibration = _calibration(pack)
+    accepted = settings.expected_false if settings.threshold is None else None
     given = label([images])
     asked = _Asked(given)
     sink = PhotoSink(asked, pack.model_id, given.inventory, progress)
@@ -210,10 +235,14 @@ def identify(
     if not mated or not non_mated:
         raise UsageError(_nobody(images, protocol, len(mated), len(by_subject), asked.unplaced))
     trial = Trial(mated, non_mated)
-    results = compare(trial, protocol.seed, several_photos=any(len(subject.gallery) > 1 for subject in mated))
+    several = any(len(subject.gallery) > 1 for subject in mated)
+    results = compare(trial, steps(calibration, accepted, several_photos=several), protocol.seed)
     refused = [photo for subject in mated for photo in subject.gallery if photo.refusal or photo.face is None]
     return Identification(
         pack=runtime.describe(),
+        calibration=None if calibration is None else _described(calibration),
+        in_sample=calibration is not None and calibration.about.get("sha256") in asked.containers,
+        accepted=accepted,
         protocol=protocol,
         photos=len(sink.photos),
         repeated=repeated,
@@ -230,16 +259,35 @@ def identify(
     )
 
 
+def _calibration(pack: Pack) -> Calibration | None:
+    """The pack's; ``None`` if it has none. Raises :class:`IntegrityError` for that of another model."""
+    if not pack.calibration.is_file():
+        return None
+    calibration = Calibration.load(pack.calibration)
+    if calibration.model_id != pack.model_id:
+        raise IntegrityError(f"{pack.calibration}: made for the model {calibration.model_id}, not {pack.model_id}.")
+    return calibration
+
+
+def _described(calibration: Calibration) -> dict[str, Any]:
+    about = calibration.describe()
+    return {key: about.get(key) for key in ("dataset", "people", "photos", "sha256")}
+
+
 class _Asked:
-    """Asks for every photo of a subject; ``subject`` of each by path, ``unplaced`` what belongs to none."""
+    """Asks for every photo of a subject; ``subject`` of each by path, ``unplaced`` what belongs to none, ``containers``
+    the SHA-256 (hexadecimal) of every archive."""
 
     def __init__(self, given: Labelled) -> None:
+        self.containers: set[str] = set()
         self.subject: dict[str, str] = {}
         self.unplaced: list[Failure] = []
         self._given = given
 
     def __call__(self, task: FileTask, entry: Entry) -> str:
         path = self._path(task, entry.locator)
+        if entry.kind is ItemKind.CONTAINER and entry.sha256 is not None:
+            self.containers.add(entry.sha256.hex())
         if entry.kind is ItemKind.CONTAINER and entry.outcome is not Outcome.WALKED:
             self.unplaced.append(Failure(path, entry.outcome or Outcome.UNREADABLE, entry.detail))
         if entry.kind is not ItemKind.IMAGE:
@@ -281,9 +329,8 @@ def _nobody(images: Path, protocol: Protocol, mated: int, subjects: int, unplace
     )
 
 
-def compare(trial: Trial, seed: int, *, several_photos: bool) -> list[StepResult]:
-    """The figures of every step on the same searches, the plain step first, the pipeline's own last."""
-    chosen = steps(several_photos=several_photos)
+def compare(trial: Trial, chosen: Sequence[Step], seed: int) -> list[StepResult]:
+    """The figures of every step on the same searches; the differences are to the first one."""
     found = [trial.search(step) for step in chosen]
     drawn = resample(found, trial.searches, seed)
     results: list[StepResult] = []

@@ -64,12 +64,16 @@ class Searches:
 @dataclass(frozen=True, slots=True)
 class Found:
     """What the searches found: ``mate`` float64[M] the score of the mate, ``rival`` float64[M] the highest of another
-    subject, ``stranger`` float64[N] the highest of any subject in a non-mated search; minus infinity for
-    none."""
+    subject, ``stranger`` float64[N] the highest of any subject in a non-mated search; minus infinity for none.
+
+    ``again``: in how many mated and how many non-mated searches the face was looked at again; ``None`` where no face
+    ever is.
+    """
 
     mate: Scores
     rival: Scores
     stranger: Scores
+    again: tuple[int, int] | None = None
 
     @property
     def first(self) -> BoolArray:
@@ -161,7 +165,7 @@ def resample(
     parts: list[list[Resampled]] = [[] for _ in steps]
     for drawn, others in _draws(searches, seed, count):
         for part, found in zip(parts, steps, strict=True):
-            part.append(_refigured(found, drawn * mated, others * non_mated, bearable))
+            part.append(refigured(found, drawn * mated, others * non_mated, bearable))
     return [
         Resampled(
             {fpir: np.concatenate([p.fnir[fpir] for p in part]) for fpir in bearable},
@@ -186,8 +190,9 @@ def _drawn(rng: np.random.Generator, subject: IntArray, size: int) -> Weights:
     return counts[:, subject].astype(np.float64)
 
 
-def _refigured(found: Found, mated: Weights, non_mated: Weights, targets: Sequence[float]) -> Resampled:
-    """The figures of ``found`` by weights ``mated`` float64[b,M] and ``non_mated`` float64[b,N]."""
+def refigured(found: Found, mated: Weights, non_mated: Weights, targets: Sequence[float] = TARGETS) -> Resampled:
+    """The figures of ``found`` by b times other weights of its searches: ``mated`` float64[b,M], ``non_mated``
+    float64[b,N]. Each weighting takes its threshold anew; ``targets`` as :func:`threshold_at` can bear them."""
     falling = np.argsort(-found.stranger, kind="stable")
     positives = np.cumsum(non_mated[:, falling], axis=1)
     rising = np.argsort(found.mate, kind="stable")

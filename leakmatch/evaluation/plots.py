@@ -27,8 +27,8 @@ EXTRA: Final = "plots"
 _FORMATS: Final = ("svg", "png")
 
 #: Colours that the colour-blind tell apart: Okabe and Ito, Color Universal Design (2008), the dark ones of them.
-_COLOURS: Final = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
-_LINES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_COLOURS: Final = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+_LINES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _BINS: Final = np.linspace(-0.2, 1.0, 61)
 
 _STYLE: Final[dict[Any, Any]] = {

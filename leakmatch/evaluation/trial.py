@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from leakmatch.arrays import IntArray
+from leakmatch.arrays import BoolArray, FloatArray, IntArray
 from leakmatch.errors import UsageError
 from leakmatch.evaluation.figures import NOT_COMPARED, Scores
 from leakmatch.evaluation.open_set import Found, Searches
@@ -97,7 +97,7 @@ class Trial:
 
     def __init__(self, mated: Sequence[Subject], non_mated: Sequence[Subject]) -> None:
         enrolled = [
-            (number, photo, photo.face)
+            (number, photo)
             for number, subject in enumerate(mated)
             for photo in subject.gallery
             if photo.face is not None and not photo.refusal
@@ -105,55 +105,75 @@ class Trial:
         self.mated = [(number, photo) for number, subject in enumerate(mated) for photo in subject.probes]
         self.non_mated = [(number, photo) for number, subject in enumerate(non_mated) for photo in subject.probes]
         self.searches = Searches(_numbers(self.mated), _numbers(self.non_mated))
-        self.enrolled = sorted({number for number, _, _ in enrolled})
+        self.enrolled = sorted({number for number, _ in enrolled})
         self.photos = len(enrolled)
         if not enrolled:
             raise UsageError("No photo could be enrolled, so that no one can be found.")
         self._column = {number: column for column, number in enumerate(self.enrolled)}
-        self._subject = np.array([self._column[number] for number, _, _ in enrolled], np.int32)
-        self._gallery = _templates([photo for _, photo, _ in enrolled])
-        self._rows: dict[int, list[int]] = defaultdict(list)  # of the gallery, for each mated subject
-        self._row_of = {(number, photo.path): row for row, (number, photo, _) in enumerate(enrolled)}
-        for row, (number, _, _) in enumerate(enrolled):
-            self._rows[number].append(row)
+        self._subject = np.array([self._column[number] for number, _ in enrolled], np.int32)
+        self._gallery = _templates([photo for _, photo in enrolled])
+        self._row = {photo.path: row for row, (_, photo) in enumerate(enrolled)}
+        usable = sum(photo.face is not None for _, photo in (*self.mated, *self.non_mated))
+        self.comparisons = usable * len(self.enrolled)
 
     def search(self, step: Step) -> Found:
         """What ``step`` finds in every search."""
+        gallery = step.enrolled(self._gallery)
         mate, rival = np.full((2, len(self.mated)), NOT_COMPARED)
         stranger = np.full(len(self.non_mated), NOT_COMPARED)
-        for places, scores in self._compared(step, [photo for _, photo in self.mated]):
+        mated_again, non_mated_again = np.zeros(len(mate), np.bool_), np.zeros(len(stranger), np.bool_)
+        for places, photos in _blocks(self.mated):
+            scores, mated_again[places] = self._looked(step, gallery, photos)
             for place, row in zip(places, scores, strict=True):
-                number, photo = self.mated[place]
-                column = self._column.get(number)
+                column = self._column.get(self.mated[place][0])
                 if column is not None:
-                    own = self._row_of.get((number, photo.path))
-                    mate[place] = row[column] if own is None else self._without(step, number, photo, own)
-                    row[column] = NOT_COMPARED
+                    mate[place], row[column] = row[column], NOT_COMPARED
                 rival[place] = row.max()
-        for places, scores in self._compared(step, [photo for _, photo in self.non_mated]):
+        for places, photos in _blocks(self.non_mated):
+            scores, non_mated_again[places] = self._looked(step, gallery, photos)
             stranger[places] = scores.max(axis=1)
-        return Found(mate, rival, stranger)
+        again = None if step.second_look is None else (int(mated_again.sum()), int(non_mated_again.sum()))
+        return Found(mate, rival, stranger, again)
 
-    def _compared(self, step: Step, probes: Sequence[Photo]) -> Iterable[tuple[list[int], Scores]]:
-        """Places of probes with a template, and their scores float64[K,S], some at a time."""
-        usable = [place for place, photo in enumerate(probes) if photo.face is not None]
-        for first in range(0, len(usable), _BLOCK):
-            places = usable[first : first + _BLOCK]
-            templates = _templates([probes[place] for place in places])
-            yield places, _rounded(step, self._gallery, self._subject, templates)
+    def _looked(self, step: Step, gallery: FloatArray, probes: Sequence[Photo]) -> tuple[Scores, BoolArray]:
+        """Scores float64[P,S] of ``probes``, and which of them bool[P] were looked at again."""
+        scores = self._compared(step, gallery, probes)
+        if step.second_look is None:
+            return scores, np.zeros(len(probes), np.bool_)
+        again = step.second_look.near(scores.max(axis=1), self.comparisons)
+        if again.any():
+            scores[again] = self._compared(step.again, gallery, [probes[i] for i in np.flatnonzero(again).tolist()])
+        return scores, again
 
-    def _without(self, step: Step, number: int, photo: Photo, own: int) -> float:
-        """The mate's score of a photo that is enrolled itself: against the subject's other photos."""
-        others = np.array([row for row in self._rows[number] if row != own], np.int32)
-        if not len(others):
-            return NOT_COMPARED
-        gallery, probe = self._gallery.take(others), _templates([photo])
-        return float(_rounded(step, gallery, np.zeros(len(others), np.int32), probe)[0, 0])
+    def _compared(self, step: Step, gallery: FloatArray, probes: Sequence[Photo]) -> Scores:
+        """Scores float64[P,S]; of a subject who has the probe in the gallery, of its other photos."""
+        searched = step.searched(_templates(probes))
+        scores = step.scores(gallery, self._subject, searched)
+        for number, photo in enumerate(probes):
+            own = self._row.get(photo.path)
+            if own is not None:
+                column = self._subject[own]
+                others = self._rows_of(column)
+                others = others[others != own]
+                alone = np.zeros(len(others), np.int32)
+                scores[number, column] = (
+                    step.scores(gallery[others], alone, searched[number : number + 1])[0, 0]
+                    if len(others)
+                    else NOT_COMPARED
+                )
+        return np.round(scores, DECIMALS)
+
+    def _rows_of(self, column: int) -> NDArray[np.intp]:
+        first, end = np.searchsorted(self._subject, [column, column + 1])
+        return np.arange(first, end)
 
 
-def _rounded(step: Step, gallery: Templates, subject: IntArray, probes: Templates) -> Scores:
-    scores: Scores = step.scores(gallery, subject, probes).astype(np.float64)
-    return np.round(scores, DECIMALS)
+def _blocks(searches: Sequence[tuple[int, Photo]]) -> Iterator[tuple[list[int], list[Photo]]]:
+    """The searches whose probe has a template, some at a time, with their places in ``searches``."""
+    usable = [place for place, (_, photo) in enumerate(searches) if photo.face is not None]
+    for first in range(0, len(usable), _BLOCK):
+        places = usable[first : first + _BLOCK]
+        yield places, [searches[place][1] for place in places]
 
 
 def _numbers(searches: Sequence[tuple[int, Photo]]) -> IntArray:

@@ -6,9 +6,16 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Run
+
+from leakmatch.evaluation.identification import StepResult, identify
+from leakmatch.evaluation.photos import Photo
+from leakmatch.evaluation.trial import Protocol, draw
+from leakmatch.records import Outcome
+from leakmatch.settings import Settings
 
 pytestmark = pytest.mark.models
 
@@ -48,6 +55,41 @@ def test_each_photo_of_a_person_is_found_among_the_others(run: Run, people: Path
     assert sum(part["mated_searches"] for part in quality.values()) == 3
     assert len(list(plots.iterdir())) == 4
     assert run(*command).out == done.out  # worker processes change no digit
+
+
+def test_the_default_step_scores_as_enroll_and_scan_do(
+    run: Run, people: Path, pack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAKMATCH_HOME", str(pack_home))
+    photos = {name: [Photo(f"{name}/{photo}", Outcome.DONE) for photo in own] for name, own in PEOPLE.items()}
+    (obama,), _ = draw(photos, Protocol(2))
+    (tmp_path / "enrolled" / "obama").mkdir(parents=True)
+    for photo in obama.gallery:
+        shutil.copy(people / photo.path, tmp_path / "enrolled" / "obama")
+    engine, gallery = ["--engine", "onnxruntime"], tmp_path / "gallery"
+    assert run("enroll", gallery, tmp_path / "enrolled", *engine).code == 0
+    searched = people / obama.probes[0].path
+
+    def scanned(accepted: float) -> dict[str, Any]:
+        case = tmp_path / f"{accepted}.case"
+        sources = [searched, people / "biden", people / "collins"]
+        done = run("scan", *sources, "--gallery", gallery, "--case", case, "--expected-false", str(accepted), *engine)
+        assert done.code == 0, done.err
+        rows = [json.loads(line) for line in run("export", case, "candidates", "--all").out.splitlines()]
+        (row,) = [row for row in rows if row["path"] == searched.name]
+        return row
+
+    def evaluated(accepted: float) -> StepResult:
+        settings = Settings(isolation=False, engine="onnxruntime", expected_false=accepted)
+        return identify(people, settings, Protocol(2)).default
+
+    clear, found = scanned(1.0), evaluated(1.0)
+    assert (clear["looks"], found.again) == (1, (0.0, 0.0))
+    assert found.found.mate.tolist() == [clear["score"]]
+    near, found = scanned(clear["expected_false"]), evaluated(clear["expected_false"])
+    assert (near["looks"], found.again) == (2, (1.0, 0.0))
+    # A second look embeds the crop that a case keeps as JPEG; the evaluation, the crop itself.
+    assert found.found.mate[0] == pytest.approx(near["score"], abs=0.01)
 
 
 def test_what_cannot_be_read_is_said(run: Run, people: Path) -> None:

@@ -10,20 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colours import ANNA, BERT, CLEO, DORA, NOBODY, Colours, photo
+from colours import ANNA, BERT, CLEO, DORA, NOBODY, Colours, calibration_of, photo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leakmatch.assets import sha256_of
 from leakmatch.cli.app import run
-from leakmatch.errors import UsageError
+from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.evaluation.figures import NOT_COMPARED
 from leakmatch.evaluation.identification import Identification, identify
 from leakmatch.evaluation.photos import Face, Photo
-from leakmatch.evaluation.steps import DEFAULT, PLAIN
+from leakmatch.evaluation.steps import BEST_PHOTO, DEFAULT, PLAIN
 from leakmatch.evaluation.trial import ALL, Protocol, Subject, Trial, draw
+from leakmatch.faces.packs import CALIBRATION, load_pack
 from leakmatch.records import Outcome
 from leakmatch.settings import Settings
 
+NAMES = ["plain", "mirrored-gallery", "mirrored-both", "normalised", "default"]
 PEOPLE = {"anna": ANNA, "bert": BERT, "cleo": CLEO, "dora": DORA}
 
 
@@ -114,7 +117,7 @@ def random_photo(rng: np.random.Generator, path: str) -> Photo:
 
 
 def own_score(probe: Photo, gallery: tuple[Photo, ...]) -> float:
-    """The slow reference of the default step: mirrored in the gallery, plain in the probe, the best photo."""
+    """The slow reference of one step: mirrored in the gallery, plain in the probe, the best photo."""
     others = [photo.face.mirrored for photo in gallery if photo.face and not photo.refusal and photo is not probe]
     if probe.face is None or not others:
         return NOT_COMPARED
@@ -130,7 +133,7 @@ def test_searches_find_what_comparing_one_by_one_finds(
     rng = np.random.default_rng(seed)
     given = {str(s): [random_photo(rng, f"{s}/{n}") for n in range(rng.integers(1, 5))] for s in range(12)}
     mated, non_mated = draw(given, protocol)
-    found = Trial(mated, non_mated).search(DEFAULT)
+    found = Trial(mated, non_mated).search(BEST_PHOTO)
     mates, rivals = [], []
     for subject in mated:
         for probe in subject.probes:
@@ -167,9 +170,45 @@ def test_everyone_is_found_and_no_stranger(pack: Path, images: Path) -> None:
         assert at.fpir <= 0.1
         assert step.at[0.03] is None  # 12 strangers bear no finer rate
     assert found.steps[0].step is PLAIN
-    assert found.default.step is DEFAULT
+    assert found.default.step.name == DEFAULT
+    assert found.default is found.steps[-1]
+    assert not found.in_sample
     assert found.steps[0].at[0.1].to_plain is None
     assert found.default.at[0.1].to_plain.value == 0
+
+
+def test_the_default_step_needs_a_calibration_of_this_model_and_says_so(pack: Path, images: Path) -> None:
+    (pack / CALIBRATION).write_bytes(calibration_of("another", 3, None))
+    with pytest.raises(IntegrityError, match="made for the model another"):
+        identified(pack, images)
+    (pack / CALIBRATION).unlink()
+    found = identified(pack, images)
+    assert found.calibration is None
+    assert "the pack has no normalisation" in found.steps[-2].step.what
+    assert (found.default.again, found.in_sample) == (None, False)
+    assert found.default.found.mate.tolist() == found.steps[1].found.mate.tolist()
+
+
+def test_photos_that_the_calibration_is_from_are_noticed(
+    pack: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "i.zip", "w") as archive:
+        for name, data in PHOTOS.items():
+            archive.writestr(name, data)
+    data = {"sha256": sha256_of(tmp_path / "i.zip"), "people": 16}
+    (pack / CALIBRATION).write_bytes(calibration_of(load_pack(str(pack)).model_id, 3, None, data))
+    found = identified(pack, tmp_path / "i.zip")
+    assert found.in_sample
+    assert found.to_json()["calibration"]["people"] == 16
+    assert not identified(pack, images).in_sample  # unpacked, nobody can tell
+    run(["evaluate", "identification", str(tmp_path / "i.zip"), "--pack", str(pack), "--no-isolation", "--quiet"])
+    assert "in-sample" in capsys.readouterr().out
+
+
+def test_a_raw_threshold_takes_no_second_look(pack: Path, images: Path) -> None:
+    assert identified(pack, images).default.again is not None
+    found = identify(images, Settings(pack=str(pack), isolation=False, threshold=0.4))
+    assert (found.accepted, found.default.again) == (None, None)
 
 
 def test_failures_are_misses_and_are_told_apart(pack: Path, images: Path) -> None:
@@ -275,7 +314,7 @@ def test_the_command_from_photos_to_figures(
     found = json.loads(shown.out)
     assert shown.err == ""
     assert found["protocol"] == {"enrol": 1, "probes": 1, "seed": 1, "strangers": 0.0}
-    assert [step["step"] for step in found["steps"]] == ["plain", "mirrored-gallery", "mirrored-both", "default"]
+    assert [step["step"] for step in found["steps"]] == NAMES
     assert found["steps"][-1]["fnir"][0]["fnir"]["value"] == 0
     assert found["steps"][-1]["fnir"][1] == {"at_fpir": 0.03, "too_few_searches": True}
     assert found["steps"][-1]["det"][0]["fpir"] == 0

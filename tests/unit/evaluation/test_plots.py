@@ -14,6 +14,7 @@ from leakmatch.evaluation import plots
 from leakmatch.evaluation.figures import NOT_COMPARED, equal_error, fold_accuracy, roc, true_match_rates
 from leakmatch.evaluation.identification import Identification, compare
 from leakmatch.evaluation.photos import Face, Photo
+from leakmatch.evaluation.steps import steps
 from leakmatch.evaluation.trial import Protocol, Trial, draw
 from leakmatch.evaluation.verification import Verification
 from leakmatch.records import Outcome
@@ -34,9 +35,25 @@ def identification(strangers: int = 40) -> Identification:
     people = {f"p{n}": photos(f"p{n}", 2) for n in range(20)} | {f"s{n}": photos(f"s{n}", 1) for n in range(strangers)}
     people["s0"] = [Photo("s0/0", Outcome.NO_FACE)]
     trial = Trial(*draw(people, Protocol()))
-    results = tuple(compare(trial, 1, several_photos=False))
+    results = tuple(compare(trial, steps(None, None, several_photos=True), 1))
     return Identification(
-        {}, Protocol(), 80, 0, 20, 20, (), trial.searches, (), (), (), complete=True, steps=results, slices=()
+        {},
+        None,
+        False,
+        None,
+        Protocol(),
+        80,
+        0,
+        20,
+        20,
+        (),
+        trial.searches,
+        (),
+        (),
+        (),
+        complete=True,
+        steps=results,
+        slices=(),
     )
 
 

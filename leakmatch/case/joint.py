@@ -23,7 +23,8 @@ MOST: Final = 100
 _LEAST_RATIO: Final = 2.0
 _HIGHEST: Final = 1 - 1e-9
 
-_STEP: Final = 1024
+# The worst number of photos is mostly within so many times the hits; if not, more are tried.
+_FACTOR: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def worst_case(hits: int, chance: float, again: float, pictures: int) -> tuple[f
     alpha, beta = chance * s, (1 - chance) * s
     i = np.arange(hits)
     first = float(np.prod((alpha + i) / (alpha + beta + i)))
-    size = min(pictures, hits + _STEP)
+    size = min(pictures, _FACTOR * hits)
     while True:
         m = np.arange(hits, size, dtype=np.float64)
         ratios = m / (m - hits + 1) * (beta + m - hits) / (alpha + beta + m)
@@ -125,4 +126,4 @@ def worst_case(hits: int, chance: float, again: float, pictures: int) -> tuple[f
         best = int(np.argmax(likely / np.arange(hits, size + 1)))
         if best < len(ratios) or size == pictures:
             return float(likely[best]), hits + best
-        size = min(pictures, 4 * size)
+        size = min(pictures, _FACTOR * size)

@@ -289,6 +289,15 @@ class Evidence(StrEnum):
     SAME_FACE = "same-face"
 
 
+class QualityReason(StrEnum):
+    """What bounds the quality of a face that is low (:func:`leakmatch.faces.defects.quality_reasons`)."""
+
+    NONE = ""
+    SMALL = "small"
+    BLURRED = "blurred"
+    TURNED = "turned"
+
+
 class Decision(StrEnum):
     """The band of a candidate."""
 

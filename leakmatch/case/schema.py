@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from leakmatch.records import Evidence, Outcome
+from leakmatch.records import Evidence, Outcome, QualityReason
 
 APPLICATION_ID: Final = 0x4C4D4341  # "LMCA"
 VERSION: Final = 2
@@ -45,6 +45,7 @@ SCHEMA: Final = (
         landmarks BLOB NOT NULL,        -- float32[5,2]
         detector_score REAL NOT NULL,
         quality REAL NOT NULL,
+        quality_reason TEXT NOT NULL,   -- what bounds a low quality; empty for a good one
         PRIMARY KEY (file, position, frame, face)
     ) WITHOUT ROWID""",
     """CREATE TABLE candidates (
@@ -103,6 +104,10 @@ MUST_BE_EMPTY: Final = (
         """SELECT count(*) FROM faces f WHERE NOT EXISTS (SELECT 1 FROM items i
            WHERE i.file = f.file AND i.position = f.position AND i.frame = f.frame)""",
         "faces have no item",
+    ),
+    (
+        f"SELECT count(*) FROM faces WHERE quality_reason NOT IN ({', '.join(repr(str(r)) for r in QualityReason)})",
+        "faces have no known reason of their quality",
     ),
     (
         f"SELECT count(*) FROM candidates WHERE evidence NOT IN ({', '.join(repr(str(e)) for e in Evidence)})",

@@ -6,7 +6,7 @@ impossible and an interrupted scan continues where it stopped. A case holds no t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from leakmatch.case.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, VERSION
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError
 from leakmatch.locator import Locator, printable
-from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome
+from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome, QualityReason
 
 
 class Key(NamedTuple):
@@ -103,6 +103,11 @@ class Totals:
 #: The columns of a candidate, as :func:`as_candidate` takes them.
 CANDIDATE: Final = """file, position, frame, face, subject_id, enrolment, rank, score, chance, chance_low, chance_high,
     looks, evidence, hash_distance, picture_chance"""
+
+
+def columns_of(table: str) -> str:
+    """:data:`CANDIDATE` of a table by that name, for a query that joins it with others."""
+    return ", ".join(f"{table}.{column.strip()}" for column in CANDIDATE.split(","))
 
 
 def as_candidate(case: Case, row: Row) -> Candidate:
@@ -369,8 +374,8 @@ class Batch:
             + (_NO_PRIMARY if primary is None else (primary.file, primary.position))
         )
 
-    def add_analysis(self, file: int, entry: Entry, analysis: ImageAnalysis) -> Key:
-        """A picture that was looked at: its row and its faces."""
+    def add_analysis(self, file: int, entry: Entry, analysis: ImageAnalysis, reasons: Sequence[QualityReason]) -> Key:
+        """A picture that was looked at: its row and its faces, with the reason of a low quality for each."""
         key = Key(file, entry.position, analysis.frame)
         locator = entry.locator.frame(analysis.frame) if analysis.frame else entry.locator
         kind = ItemKind.FRAME if analysis.frame else entry.kind
@@ -382,14 +387,14 @@ class Batch:
             analysis.height,
             len(analysis.faces),
             searches,
-            b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes) or None,
+            b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes[:2]) or None,
         )
         self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY))
         faces = analysis.faces
-        for face in range(len(faces)):
+        for face, reason in enumerate(reasons):
             quality = 0.0 if analysis.templates is None else float(analysis.templates.quality[face])
             box, landmarks = faces.boxes[face].tobytes(), faces.landmarks[face].tobytes()
-            self.faces.append((*key, face, box, landmarks, float(faces.scores[face]), quality))
+            self.faces.append((*key, face, box, landmarks, float(faces.scores[face]), quality, str(reason)))
         for stage, code, message in analysis.incidents:
             self.add_incident(file, Incident(locator, stage, code, message))
         return key

@@ -15,7 +15,9 @@ from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from leakmatch.gallery.store import Photo
+    from leakmatch.pipeline.doubts import Doubts
     from leakmatch.pipeline.enrol import EnrolmentReport
+    from leakmatch.settings import Settings
 
 
 _MANY_PHOTOS = 10  # more of one subject alone are unusual enough to ask whether a folder too many is around them
@@ -54,9 +56,13 @@ def enroll(
     with shown("Enrolling", "enrolled", "refused", quiet=quiet or as_json) as progress:
         report = run(gallery, sources, settings, progress)
     if as_json:
-        typer.echo(json.dumps(_as_json(report), ensure_ascii=True, indent=2))
+        found = _doubts(gallery, settings)
+        body = _as_json(report) | {"doubts": found and found.to_json()}
+        typer.echo(json.dumps(body, ensure_ascii=True, indent=2))
     else:
         _print(report, gallery, quiet)
+        if not quiet:
+            _warn_of_doubts(gallery, settings)
     if report.refused:
         raise typer.Exit(errors.INCOMPLETE)
 
@@ -66,8 +72,8 @@ def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
         typer.echo(f"refused  {photo.refusal:<12} {_photo(photo)}")
     if quiet:
         return
-    for photo in report.notes:
-        typer.echo(f"enrolled {'several':<12} {_photo(photo)}")
+    for note in report.notes:
+        typer.echo(f"enrolled {note.code:<12} {_photo(note.photo)}")
     sys.stderr.write(
         f"{report.enrolled} photos enrolled into {gallery}, {report.known} already known, "
         f"{len(report.refused)} refused, {report.not_pictures} files that are no pictures.\n"
@@ -80,17 +86,41 @@ def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
         )
 
 
+def _warn_of_doubts(gallery: Path, settings: Settings) -> None:
+    from leakmatch.cli.doubts_text import in_brief
+
+    found = _doubts(gallery, settings)
+    if found is not None:
+        sys.stderr.write(in_brief(found, gallery))
+
+
+def _doubts(gallery: Path, settings: Settings) -> Doubts | None:
+    """Subjects who look like one person, or one like two: no reason to fail, and none that they cannot be told."""
+    from leakmatch.pipeline.doubts import quick_doubts
+
+    if not gallery.exists():  # nothing was enrolled
+        return None
+    try:
+        return quick_doubts(gallery, settings)
+    except errors.UsageError as error:
+        sys.stderr.write(
+            f"Not checked whether subjects look like one person, or one like two: {error} "
+            f"To check: leakmatch gallery doubts {gallery}\n"
+        )
+        return None
+
+
 def _photo(photo: Photo) -> str:
     return f"{printable(photo.subject_id) or '-'}: {printable(photo.path)}: {printable(photo.detail)}"
 
 
 def _as_json(report: EnrolmentReport) -> dict[str, Any]:
-    def row(photo: Photo) -> dict[str, Any]:
+    def row(photo: Photo, reason: str) -> dict[str, Any]:
         return {
             "subject_id": photo.subject_id,
             "path": photo.path,
             "sha256": photo.sha256.hex() if photo.sha256 else None,
-            "reason": photo.refusal or None,
+            "reason": reason,
             "detail": photo.detail,
         }
 
@@ -98,6 +128,6 @@ def _as_json(report: EnrolmentReport) -> dict[str, Any]:
         "enrolled": report.enrolled,
         "already_known": report.known,
         "not_pictures": report.not_pictures,
-        "refused": [row(photo) for photo in report.refused],
-        "notes": [row(photo) for photo in report.notes],
+        "refused": [row(photo, photo.refusal) for photo in report.refused],
+        "notes": [row(note.photo, note.code) for note in report.notes],
     }

@@ -14,6 +14,7 @@ from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from leakmatch.gallery.transfer import Imported
+    from leakmatch.settings import Settings
 
 app = typer.Typer(
     help="Look after a gallery: what is in it, who is in it, remove a person, check it.", no_args_is_help=True
@@ -24,16 +25,28 @@ SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The sub
 
 @app.command()
 def info(gallery: options.GalleryArgument, as_json: options.JsonOption = False) -> None:
-    """Counts, model and identity of GALLERY."""
+    """Counts, model and identity of GALLERY; whether it is calibrated on its own people."""
     from leakmatch.gallery.store import Gallery
+    from leakmatch.pipeline.calibrate import describe
 
     with Gallery.open(gallery) as opened:
-        about = opened.info()
+        about = {**opened.info(), "calibration": describe(opened)}
     if as_json:
         typer.echo(json.dumps(about, indent=2))
         return
+    own = about.pop("calibration")
     for name, value in about.items():
         typer.echo(f"{name:<16} {printable(str(value))}")
+    typer.echo(f"{'calibration':<16} {_calibration(own, gallery)}")
+
+
+def _calibration(own: dict[str, Any] | None, gallery: Path) -> str:
+    if own is None:
+        return "that of the model pack"
+    made = f"of its own people too: {own['people']:,} people, {own['photos']:,} photos, {own['date']}"
+    if not own["enrolments_changed_since"]:
+        return made
+    return f"{made}. Others are enrolled since. Run again: leakmatch gallery calibrate {gallery}"
 
 
 @app.command("list")
@@ -196,3 +209,87 @@ def verify(gallery: options.GalleryArgument) -> None:
         opened.verify()
         about = opened.info()
     typer.echo(f"{gallery}: sound; {about['subjects']} subjects, {about['templates']} templates.")
+
+
+@app.command()
+def calibrate(
+    gallery: options.GalleryArgument,
+    pack: options.PackOption = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Drop the calibration that GALLERY has.")] = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Measure how alike the people in GALLERY are to each other, and have scans judge scores by it.
+
+    The model pack was calibrated on other people. Each photo is compared with everybody else in GALLERY, and where
+    these are more alike than those of the pack, scans ask for a higher score from then on. The calibration is kept in
+    GALLERY; a case that was begun before cannot be continued. It takes about a hundred people; of more than 5,000 so
+    many are drawn, the same each time. Do it again when the people have changed.
+
+    Example: leakmatch gallery calibrate school.gallery
+    """
+    from leakmatch.cli.calibration_table import summary, table
+    from leakmatch.pipeline.calibrate import calibrate as run
+    from leakmatch.pipeline.calibrate import remove_calibration
+
+    if remove:
+        there = remove_calibration(gallery)
+        typer.echo("Removed. Scans use the calibration of the model pack." if there else "There was none.", err=True)
+        return
+    settings = options.settings(pack=pack)
+    made = run(gallery, settings)
+    if as_json:
+        typer.echo(json.dumps(made.to_json(), indent=2))
+    elif not quiet:
+        for line in table(made):
+            typer.echo(line)
+        for line in summary(made):
+            typer.echo(line, err=True)
+        _warn_of_doubts(gallery, settings)
+
+
+def _warn_of_doubts(gallery: Path, settings: Settings) -> None:
+    """Subjects who are one person by mistake make strangers look more alike than they are."""
+    from leakmatch.errors import UsageError
+    from leakmatch.pipeline.doubts import quick_doubts
+
+    try:
+        found = quick_doubts(gallery, settings).alike_found
+    except UsageError as error:
+        typer.echo(f"Not checked whether somebody is enrolled twice: {error}", err=True)
+        return
+    if found:
+        typer.echo(
+            f"WARNING: there are pairs of subjects who look like one person ({found:,}). If they are, the scores above "
+            f"are too high. Settle it (leakmatch gallery doubts {gallery}) and calibrate again.",
+            err=True,
+        )
+
+
+@app.command()
+def doubts(
+    gallery: options.GalleryArgument,
+    pack: options.PackOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Subjects of GALLERY who look like one person, and subjects whose photos look like two; the clearest first.
+
+    Both are mistakes to look for before a scan. Everybody is compared with everybody, so it takes seconds for ten
+    thousand people and an hour or more for a million. Nothing is changed, and the exit code is 0 whatever is found.
+
+    Example: leakmatch gallery doubts school.gallery
+    """
+    from leakmatch.cli.doubts_text import in_full, summary
+    from leakmatch.cli.progress import counted
+    from leakmatch.pipeline.doubts import doubts as run
+
+    with counted("Comparing", "subjects", quiet=quiet or as_json) as progress:
+        found = run(gallery, options.settings(pack=pack), progress)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+        return
+    for line in in_full(found, gallery):
+        typer.echo(line)
+    if not quiet:
+        typer.echo(summary(found), err=True, nl=False)

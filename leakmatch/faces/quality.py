@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakmatch.arrays import ByteArray, FloatArray
-from leakmatch.faces.defects import eye_distances
-from leakmatch.faces.geometry import CROP_EYE_DISTANCE
+from leakmatch.faces.defects import pose_term, size_term
 
 _DETAIL_SIGMA: Final = 2.0
 _FULL_DETAIL: Final = 0.4
@@ -33,10 +32,8 @@ _FACE: Final = (slice(32, 104), slice(24, 88))  # eyes to mouth of the aligned c
 def face_quality(landmarks: FloatArray, crops: ByteArray) -> FloatArray:
     """The quality float32[F] in [0, 1] of faces with ``landmarks`` float32[F,5,2] in pixels of their picture and
     aligned ``crops`` uint8[F,112,112,3] BGR."""
-    size = eye_distances(landmarks) / CROP_EYE_DISTANCE
     detail = sharpness(crops) / _FULL_DETAIL
-    pose = 1 - 0.5 * yaw(landmarks).clip(0, 1)
-    return np.minimum(np.minimum(size, detail), pose).clip(0, 1).astype(np.float32)
+    return np.minimum(np.minimum(size_term(landmarks), detail), pose_term(landmarks)).clip(0, 1).astype(np.float32)
 
 
 def sharpness(crops: ByteArray) -> NDArray[np.float64]:
@@ -52,13 +49,3 @@ def sharpness(crops: ByteArray) -> NDArray[np.float64]:
         if contrast > 1:  # a grey level; less is a flat crop
             values[i] = float(fine[_FACE].std()) / contrast
     return values
-
-
-def yaw(landmarks: FloatArray) -> NDArray[np.float64]:
-    """How far the nose lies from the middle line, in half eye distances: 0 frontal, 1 below an eye; float64[F]."""
-    points = landmarks.astype(np.float64)
-    along = points[:, 1] - points[:, 0]
-    middle = (points[:, 0] + points[:, 1]) / 2
-    length = np.maximum((along**2).sum(axis=1), 1e-12)
-    offset: NDArray[np.float64] = np.abs(((points[:, 2] - middle) * along).sum(axis=1)) / length * 2
-    return offset

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,10 +211,21 @@ class Gallery(Store):
         """The algorithms of all hashes in the gallery."""
         return {algorithm for (algorithm,) in self._database.select("SELECT DISTINCT algorithm FROM hashes")}
 
-    def hashes(self, scope: str) -> dict[str, Hashes]:
-        """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm."""
+    def hashes(self, scope: str, algorithms: Collection[str] | None = None) -> dict[str, Hashes]:
+        """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm: of ``algorithms``, or of all."""
         counts = self._database.select("SELECT algorithm, count(*) FROM hashes WHERE scope = ? GROUP BY 1", (scope,))
-        return {algorithm: self._hashes(scope, algorithm, count) for algorithm, count in list(counts)}
+        return {
+            algorithm: self._hashes(scope, algorithm, count)
+            for algorithm, count in list(counts)
+            if algorithms is None or algorithm in algorithms
+        }
+
+    def hash_of(self, enrolment_id: int, scope: str, algorithm: str) -> ByteArray | None:
+        """The hash of one enrolled photo, uint8[B/8]; ``None`` where it has none, as imported templates."""
+        bits = self._database.one(
+            "SELECT bits FROM hashes WHERE photo = ? AND scope = ? AND algorithm = ?", (enrolment_id, scope, algorithm)
+        )
+        return None if bits is None else np.frombuffer(bits, np.uint8)
 
     def _hashes(self, scope: str, algorithm: str, count: int) -> Hashes:
         rows = self._database.select(
@@ -236,6 +247,17 @@ class Gallery(Store):
         rows = self._database.select("SELECT photo FROM photos WHERE sha256 = ? AND refusal = '' ORDER BY 1", (sha256,))
         return [photo for (photo,) in rows]
 
+    def same_files(self) -> Iterator[tuple[int, int]]:
+        """Pairs of enrolment ids, the lower first, of photos with the same bytes: they are of two subjects."""
+        yield from self._database.select(
+            """SELECT a.photo, b.photo FROM photos a JOIN photos b ON a.sha256 = b.sha256 AND a.photo < b.photo
+               WHERE a.refusal = '' AND b.refusal = '' ORDER BY 1, 2"""
+        )
+
+    def path_of(self, enrolment_id: int) -> str:
+        """Where an enrolled photo was enrolled from."""
+        return str(self._database.one("SELECT path FROM photos WHERE photo = ?", (enrolment_id,)))
+
     def subject_of(self, enrolment_id: int) -> str:
         """The subject id of an enrolled photo. Raises :class:`IntegrityError` where there is none of this id."""
         subject_id = self._database.one("SELECT subject_id FROM photos WHERE photo = ?", (enrolment_id,))
@@ -252,10 +274,20 @@ class Gallery(Store):
         content = self._database.get("calibration")
         return None if content is None else str(content).encode()
 
-    def put_calibration(self, content: bytes) -> None:
-        """Keep a calibration in the place of the one before."""
+    def put_calibration(self, content: bytes | None) -> None:
+        """Keep a calibration in the place of the one before; ``None`` keeps none."""
         with self._database.transaction():
-            self._database.put("calibration", content.decode())
+            if content is None:
+                self._database.delete("meta", "key = 'calibration'")
+            else:
+                self._database.put("calibration", content.decode())
+
+    def enrolled_state(self) -> list[int]:
+        """The number of templates, and the last enrolment id among them: equal where the same photos are enrolled.
+
+        An id is never given twice, so whatever is taken out and added again, the two differ.
+        """
+        return list(next(self._database.select("SELECT count(*), coalesce(max(photo), 0) FROM templates")))
 
     # Enrolment
 

@@ -116,8 +116,11 @@ class Calibration:
         is rare enough. -1 for ``fmr`` of 1 and more."""
         if fmr <= 0:
             raise ValueError("no score has a false match rate of 0")
-        rare = self._rates <= fmr
-        return float(_SCORES[np.argmax(rare)]) if rare.any() else 1 + 10**-DECIMALS
+        return _lowest(self._rates, fmr)
+
+    def threshold_interval(self, fmr: float) -> tuple[float, float]:
+        """The 95 % limits of :meth:`threshold`: the scores at which those of the rate come down to ``fmr``."""
+        return _lowest(self._low, fmr), _lowest(self._high, fmr)
 
     @property
     def resolution(self) -> float:
@@ -199,6 +202,11 @@ def _written(rates: NDArray[np.float64]) -> list[float]:
 def _at_every_score(curve: NDArray[np.float64]) -> _Rates:
     rates: _Rates = np.minimum.accumulate(np.exp(np.interp(_SCORES, GRID, np.log(curve))))
     return rates
+
+
+def _lowest(rates: _Rates, fmr: float) -> float:
+    rare = rates <= fmr
+    return float(_SCORES[np.argmax(rare)]) if rare.any() else 1 + 10**-DECIMALS
 
 
 def _index(scores: ArrayLike) -> NDArray[np.int64]:

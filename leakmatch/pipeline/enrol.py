@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from leakmatch.errors import UsageError
-from leakmatch.faces.defects import enrolment_defects
+from leakmatch.faces.defects import enrolment_defects, quality_reasons
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.enrolment import describe_choice, subject_face
@@ -25,7 +25,7 @@ from leakmatch.pipeline.scan import Progress, no_progress
 from leakmatch.pipeline.start import start
 from leakmatch.pipeline.subjects import Labelled, label
 from leakmatch.pipeline.tasks import FileTask
-from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, Incident, ItemKind
+from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, Incident, ItemKind, QualityReason
 from leakmatch.settings import Settings
 
 COMMIT_PHOTOS: Final = 128
@@ -33,6 +33,18 @@ COMMIT_PHOTOS: Final = 128
 NO_FACE: Final = "no-face"
 NO_SUBJECT: Final = "no-subject"
 UNREADABLE: Final = "unreadable"
+
+
+#: What there is to say about an enrolled photo whose face is not the only one; else it is a ``QualityReason``.
+SEVERAL: Final = "several"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An enrolled photo that needs a look. ``code``: :data:`SEVERAL`, or the reason of a low quality."""
+
+    code: str
+    photo: Photo
 
 
 @dataclass(slots=True)
@@ -44,7 +56,7 @@ class EnrolmentReport:
     known: int = 0
     not_pictures: int = 0
     refused: list[Photo] = field(default_factory=list)
-    notes: list[Photo] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 def enroll(
@@ -188,7 +200,10 @@ class _Sink:
         if refusal or analysis.templates is None:
             self._refuse(self._photo(task, entry, refusal, detail))
             return
-        photo = self._photo(task, entry, "", detail, float(analysis.templates.quality[taken]))
+        quality = analysis.templates.quality[taken]
+        reason = quality_reasons(analysis.faces.landmarks[[taken]], quality[None])[0]
+        detail = "; ".join(filter(None, [_LOW_QUALITY.get(reason), detail]))
+        photo = self._photo(task, entry, "", detail, float(quality))
         self._enrolments.append(
             Enrolment(
                 photo,
@@ -200,7 +215,7 @@ class _Sink:
         self.report.enrolled += 1
         self.report.subjects.add(photo.subject_id)
         if detail:
-            self.report.notes.append(photo)
+            self.report.notes.append(Note(reason or SEVERAL, photo))
 
     def _photo(self, task: FileTask, entry: Entry, refusal: str, detail: str, quality: float = 0.0) -> Photo:
         subject, path = self._plan.subject(task, entry.locator), self._plan.path(task, entry.locator)
@@ -237,6 +252,12 @@ def judge(analysis: ImageAnalysis) -> tuple[str, str, int]:
         return defect or UNREADABLE, said, taken
     return "", choice, taken
 
+
+_LOW_QUALITY: Final = {
+    QualityReason.SMALL: "small: the face has few pixels",
+    QualityReason.BLURRED: "blurred: the face has little detail",
+    QualityReason.TURNED: "turned: the head is turned to the side",
+}
 
 _DEFECTS: Final = {
     "too-small": "the face is too small for a reliable template",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leakmatch.arrays import FloatArray, LongArray
 from leakmatch.gallery.templates import PART, StoredTemplates
@@ -49,7 +50,7 @@ class SubjectTemplates:
             vectors, counts = self._photos(part)
             if (counts > 1).any():
                 sums = np.add.reduceat(vectors.astype(np.float64), np.cumsum(counts) - counts, axis=0)
-                vectors = unit(sums) if self._normalisation is None else self._normalisation.mean_template(sums, counts)
+                vectors = self.mean_of(sums, counts)
             means[begin : begin + PART] = vectors
         return means
 
@@ -60,14 +61,24 @@ class SubjectTemplates:
         best = int(np.argmax(vectors @ probe)) if counts[0] > 1 else 0
         return int(self._stored.enrolment_id[self._row[self._start[row] + best]])
 
-    def of_photos(self, limit: np.ndarray | None = None) -> tuple[FloatArray, LongArray]:
-        """Normalised templates float32[N,D] of single photos, and the row int64[N] of the subject of each.
+    def mean_of(self, sums: NDArray[np.float64], counts: LongArray) -> FloatArray:
+        """Mean templates float32[K,D], from the ``sums`` float64[K,D] of ``counts`` int64[K] normalised photos each."""
+        return unit(sums) if self._normalisation is None else self._normalisation.mean_template(sums, counts)
 
-        ``limit``: rows of the subjects wanted; all where ``None``.
+    def of_photos(self, rows: LongArray) -> tuple[FloatArray, LongArray, LongArray]:
+        """The photos of the subjects in ``rows`` int64[K], subject by subject.
+
+        Normalised templates float32[N,D], the subject of each as its place in ``rows`` int64[N], enrolment ids
+        int64[N].
         """
-        wanted = np.arange(len(self)) if limit is None else limit
-        vectors, counts = self._photos(wanted)
-        return vectors, np.repeat(np.arange(len(wanted)), counts)
+        vectors, counts = self._photos(rows)
+        return vectors, np.repeat(np.arange(len(rows)), counts), self._stored.enrolment_id[self._stored_rows(rows)]
+
+    def by_enrolment(self) -> tuple[LongArray, LongArray]:
+        """Every enrolment id int64[N], ascending, and the row int64[N] of its subject."""
+        subject = np.empty(len(self._row), np.int64)
+        subject[self._row] = np.repeat(np.arange(len(self)), self._end - self._start)
+        return self._stored.enrolment_id, subject
 
     def normalised(self, probes: FloatArray) -> FloatArray:
         """``probes`` float32[P,D] as they are compared."""
@@ -76,8 +87,13 @@ class SubjectTemplates:
     def _photos(self, subjects: LongArray) -> tuple[FloatArray, LongArray]:
         """Normalised templates of the photos of the subjects in these rows, and how many photos each has."""
         counts = self._end[subjects] - self._start[subjects]
+        return self.normalised(self._read(self._stored_rows(subjects))), counts
+
+    def _stored_rows(self, subjects: LongArray) -> LongArray:
+        counts = self._end[subjects] - self._start[subjects]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return self.normalised(self._read(self._row[np.repeat(self._start[subjects], counts) + within])), counts
+        rows: LongArray = self._row[np.repeat(self._start[subjects], counts) + within]
+        return rows
 
     def _read(self, rows: LongArray) -> FloatArray:
         if not len(rows):

@@ -10,17 +10,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from leakmatch.arrays import FloatArray
+from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.faces.packs import Pack
 from leakmatch.gallery.store import FACE, PICTURE, Gallery
-from leakmatch.hashing.evidence import (
-    COPY_DISTANCE,
-    COPY_SCORE,
-    FACE_CROP,
-    HashIndex,
-    collision_probability,
-    require_current,
-)
+from leakmatch.hashing.algorithms import CONTRAST_LEVELS, CONTRAST_SIGNS, INDEXED
+from leakmatch.hashing.copies import COPY_DISTANCE, COPY_SCORE, OTHER_DISTANCE, copy_distances, copy_probability
+from leakmatch.hashing.evidence import HashIndex, require_current
 from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
@@ -115,8 +110,8 @@ class Matcher:
         else:
             self._index = TemplateIndex(rows, self._subjects.subject, each=each)
         self._gallery = gallery
-        self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
-        self._crops = HashIndex.of_faces(gallery.hashes(FACE))
+        self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE, INDEXED))
+        self._crops = HashIndex.of_faces(gallery.hashes(FACE, INDEXED))
         self._calibration = calibration
         self._settings = settings
 
@@ -137,7 +132,7 @@ class Matcher:
         faces = self._faces([analysis for _, analysis in pictures])
         by_picture = self._picture_matches(pictures)
         return [
-            combine(verdicts, [*matches, *self._copies(analysis, verdicts)])
+            combine(verdicts, self._with_copies(matches, analysis, verdicts))
             for (_, analysis), verdicts, matches in zip(pictures, faces, by_picture, strict=True)
         ]
 
@@ -190,16 +185,40 @@ class Matcher:
         columns = (self._calibration.fmr(scores), *self._calibration.interval(scores))
         return zip(*(column.tolist() for column in columns), strict=True)
 
-    def _copies(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[PictureMatch]:
-        """Faces so close that a less near hash of the crop shows that they are from one picture."""
+    def _with_copies(
+        self, matches: Sequence[PictureMatch], analysis: ImageAnalysis, verdicts: Sequence[Verdict]
+    ) -> list[PictureMatch]:
+        """``matches`` by file and hash, less those that the contrast maps overrule, and the faces that these find."""
+        nearest: dict[int, int] = {}
+        found: list[PictureMatch] = []
+        for verdict, distance in self.copy_distances(analysis, verdicts):
+            nearest[verdict.enrolment] = min(distance, nearest.get(verdict.enrolment, distance))
+            if distance <= COPY_DISTANCE:
+                subject, chance = verdict.subject_id, copy_probability(distance, verdict.chance)
+                same = PictureMatch(verdict.face, subject, verdict.enrolment, Evidence.SAME_PICTURE, distance, chance)
+                found.append(same)
+        return found + [
+            match
+            for match in matches
+            if match.evidence is Evidence.SAME_FILE or nearest.get(match.enrolment, 0) <= OTHER_DISTANCE
+        ]
+
+    def copy_distances(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, int]]:
+        """The distance of the contrast maps, wherever the templates of a face and an enrolled photo are near enough."""
+        maps = next((batch.bits for batch in analysis.face_hashes if batch.algorithm == CONTRAST_LEVELS), None)
+        if maps is None:
+            return
+        near: dict[int, list[tuple[Verdict, ByteArray]]] = {}
         for verdict in verdicts:
-            if verdict.face is None or verdict.score is None or verdict.score < COPY_SCORE:
-                continue
-            distance = self._crops.distance(analysis.face_hashes, verdict.face, verdict.enrolment)
-            if distance is not None and distance <= COPY_DISTANCE:
-                chance = collision_probability(distance, FACE_CROP)
-                subject = verdict.subject_id
-                yield PictureMatch(verdict.face, subject, verdict.enrolment, Evidence.SAME_PICTURE, distance, chance)
+            if verdict.face is not None and verdict.score is not None and verdict.score >= COPY_SCORE:
+                signs = self._gallery.hash_of(verdict.enrolment, FACE, CONTRAST_SIGNS)
+                if signs is not None:
+                    near.setdefault(verdict.face, []).append((verdict, signs))
+        for face, pairs in near.items():
+            distances = copy_distances(maps[face], np.stack([signs for _, signs in pairs]))
+            for (verdict, _), distance in zip(pairs, distances, strict=True):
+                if distance is not None:
+                    yield verdict, distance
 
     def _picture_matches(self, pictures: Sequence[Picture]) -> Iterator[list[PictureMatch]]:
         whole = self._pictures.matches([analysis.picture_hashes for _, analysis in pictures])

@@ -17,21 +17,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from leakmatch.case.store import Batch, Candidate, Case, Key, SourceRow
 from leakmatch.errors import IntegrityError, UsageError, os_error
-from leakmatch.faces.packs import Pack, load_pack
+from leakmatch.faces.defects import quality_reasons
+from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.hashing.algorithms import DECODE
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.policy import operating_point
 from leakmatch.offered import offered_at_first
+from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.second_look import SecondLooks
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
-from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome, QualityReason
 from leakmatch.settings import Settings, usable_cores
 from leakmatch.sources.folder import SourceFile
 
@@ -94,20 +98,6 @@ def scan(
                 ledger.prune(STORED_BAND * settings.expected_false)
             ledger.check_ledger()
             ledger.finish(_summary(ledger, calibration, settings))
-
-
-def calibration_for(gallery: Gallery, pack: Pack, settings: Settings) -> Calibration | None:
-    """What scores in ``gallery`` are judged by: the pack's calibration and, where it is stricter, the gallery's own.
-
-    ``None`` where the pack has none and a raw threshold was given, else :class:`UsageError`.
-    """
-    if settings.threshold is not None and not pack.calibration.is_file():
-        return None
-    calibration = Calibration.load(pack.calibration)
-    if calibration.model_id != pack.model_id:
-        raise IntegrityError(f"{pack.calibration}: made for the model {calibration.model_id}, not {pack.model_id}.")
-    own = gallery.calibration()
-    return calibration if own is None else calibration.or_stricter(Calibration.parse(own, str(gallery.path)))
 
 
 class ScanSink:
@@ -237,7 +227,7 @@ class ScanSink:
         verdicts = iter(self._matcher.match(pictures))
         for task, entry, analyses in pending:
             for analysis in analyses:
-                key = batch.add_analysis(task.file, entry, analysis)
+                key = batch.add_analysis(task.file, entry, analysis, _quality_reasons(analysis))
                 found = [Candidate(key, **asdict(verdict)) for verdict in next(verdicts)]
                 batch.add_candidates(found, dict(enumerate(analysis.crops)))
                 self._faces += len(analysis.faces)
@@ -257,6 +247,13 @@ def _held_bytes(analysis: ImageAnalysis) -> int:
     """About the memory that an analysis holds until it is committed: crops are also in the frame they came in."""
     vectors = 0 if analysis.templates is None else analysis.templates.vectors.nbytes
     return vectors + 2 * sum(map(len, analysis.crops)) + _FACE_BYTES * len(analysis.faces)
+
+
+def _quality_reasons(analysis: ImageAnalysis) -> list[QualityReason]:
+    faces, templates = analysis.faces, analysis.templates
+    return quality_reasons(
+        faces.landmarks, np.zeros(len(faces), np.float32) if templates is None else templates.quality
+    )
 
 
 def _changed(file: SourceFile) -> bool:

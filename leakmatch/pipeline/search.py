@@ -14,8 +14,8 @@ from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.matching.verdict import Verdict
+from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.matcher import Matcher, require_searchable
-from leakmatch.pipeline.scan import calibration_for
 from leakmatch.pipeline.second_look import Face, is_near, look_again
 from leakmatch.pipeline.start import start, take_inventory
 from leakmatch.pipeline.tasks import Executor, FileTask

@@ -372,6 +372,8 @@ def test_numbers_come_back_as_the_digest_knew_them(sample):
     with Case.resume(sample) as case:
         store = case._database
         with store.transaction():
-            store.insert("faces", [(0, 3, 0, 5, b"b", b"l", 1, -0.0), (0, 3, 0, 6, b"b", b"l", True, np.float64(0.5))])
-            store.insert("faces", [(np.int64(0), 3, 0, 7, b"b", b"l", np.float32(0.1), 1e300)])
+            store.insert(
+                "faces", [(0, 3, 0, 5, b"b", b"l", 1, -0.0, ""), (0, 3, 0, 6, b"b", b"l", True, np.float64(0.5), "")]
+            )
+            store.insert("faces", [(np.int64(0), 3, 0, 7, b"b", b"l", np.float32(0.1), 1e300, "")])
         store.verify()

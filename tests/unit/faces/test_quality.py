@@ -5,20 +5,28 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.faces.defects import (
+    LOW_QUALITY,
     MIN_EYE_DISTANCE,
     MIN_QUALITY,
     TOO_BLURRED,
     TOO_SMALL,
     enrolment_defects,
     eye_distances,
+    pose_term,
+    quality_reasons,
+    size_term,
+    yaw,
 )
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.geometry import TEMPLATE
-from leakmatch.faces.quality import face_quality, sharpness, yaw
-from leakmatch.records import FaceBatch, TemplateBatch
+from leakmatch.faces.quality import face_quality, sharpness
+from leakmatch.records import FaceBatch, QualityReason, TemplateBatch
 
 EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
 
@@ -103,3 +111,50 @@ def test_a_portrait_is_fit_and_its_spoilt_copies_are_not(engine: FaceEngine, por
     # A blur of 6 pixels of the crop is so many of the picture.
     sigma = 6 * eye_distances(faces.landmarks)[0] / EYES
     assert defect_of(engine, np.asarray(cv2.GaussianBlur(portrait, (0, 0), sigma))) == TOO_BLURRED
+
+
+def test_the_reason_is_the_term_that_bounds_a_low_quality(sharp: ByteArray) -> None:
+    blurred = cv2.GaussianBlur(sharp[0], (0, 0), 4)[None]
+    for points, crops, reason in (
+        (landmarks(), sharp, QualityReason.NONE),
+        (landmarks(scale=0.4), sharp, QualityReason.SMALL),
+        (landmarks(scale=0.4, turned=1), blurred * 0, QualityReason.BLURRED),
+        (landmarks(), blurred, QualityReason.BLURRED),
+        (landmarks(turned=0.8), sharp, QualityReason.NONE),
+        (landmarks(turned=1.1), sharp, QualityReason.TURNED),
+        (landmarks(turned=9), blurred, QualityReason.BLURRED),
+    ):
+        assert quality_reasons(points, face_quality(points, crops)) == [reason]
+    assert quality_reasons(np.zeros((0, 5, 2), np.float32), np.zeros(0, np.float32)) == []
+
+
+def test_landmarks_in_one_point_are_small(sharp: ByteArray) -> None:
+    nowhere = np.ones((1, 5, 2), np.float32)
+    assert quality_reasons(nowhere, face_quality(nowhere, sharp)) == [QualityReason.SMALL]
+
+
+@given(
+    st.floats(0.1, 3),
+    st.floats(-3, 3),
+    st.floats(0.5, 8),
+    st.floats(0, 6.3),
+    arrays(np.float32, 2, elements=st.floats(0, 999, width=32)),
+)
+def test_every_low_quality_has_a_reason_that_holds(
+    scale: float, turned: float, sigma: float, angle: float, at: FloatArray
+) -> None:
+    """As the terms say, however the face lies in its picture."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = (landmarks(scale, turned)[0] @ turn.T + at)[None].astype(np.float32)
+    noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    crops = cv2.GaussianBlur(noise, (0, 0), sigma)[None]
+    quality = face_quality(points, crops)
+    (reason,) = quality_reasons(points, quality)
+    terms = {
+        QualityReason.SMALL: size_term(points)[0],
+        QualityReason.TURNED: pose_term(points)[0],
+        QualityReason.BLURRED: sharpness(crops)[0] / 0.4,
+    }
+    assert (reason == QualityReason.NONE) == (min(terms.values()) > LOW_QUALITY + 1e-4)
+    if reason != QualityReason.NONE:
+        assert terms[reason] == pytest.approx(quality[0], abs=2e-4)

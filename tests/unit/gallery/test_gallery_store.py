@@ -47,6 +47,11 @@ def test_what_was_added_is_there_after_opening_again(gallery: Gallery) -> None:
         assert [len(part) for part in templates.parts()] == [3]
         assert opened.hashes(PICTURE).keys() == {"phash/1", "dhash/1"}
         assert np.array_equal(opened.hashes(FACE)["phash/1"].bits[2], enrolment("bob", 3).face_hashes[0].bits[0])
+        assert opened.hashes(FACE, {"dhash/1", "other/1"}).keys() == {"dhash/1"}
+        stored = opened.hash_of(int(templates.enrolment_id[2]), FACE, "phash/1")
+        assert stored is not None
+        assert np.array_equal(stored, enrolment("bob", 3).face_hashes[0].bits[0])
+        assert opened.hash_of(int(templates.enrolment_id[2]), FACE, "other/1") is None
         assert opened.enrolled_as(bytes([3]) * 32) == [int(templates.enrolment_id[2])]
         assert opened.enrolled_as(bytes([9]) * 32) == []
         assert opened.names() == {"bob": "Robert"}
@@ -160,3 +165,26 @@ def test_a_template_that_is_gone_is_told(gallery: Gallery) -> None:
             templates[rows]
     with pytest.raises(IntegrityError, match="no enrolment 3"):
         gallery.subject_of(3)
+
+
+def test_a_calibration_is_kept_until_it_is_taken_out(gallery: Gallery) -> None:
+    assert gallery.calibration() is None
+    before, enrolled = gallery.digest, gallery.enrolled_state()
+    gallery.put_calibration(b'{"a": 1}')
+    gallery.put_calibration(b'{"b": "\xc3\xa4"}')
+    assert gallery.calibration() == b'{"b": "\xc3\xa4"}'
+    assert gallery.digest != before, "a case must not go on with another one"
+    assert gallery.enrolled_state() == enrolled == [3, 4]
+    gallery.verify()
+    gallery.put_calibration(None)
+    gallery.put_calibration(None)
+    assert gallery.calibration() is None
+    assert gallery.digest == before
+    gallery.verify()
+
+
+def test_the_same_file_under_several_subjects(gallery: Gallery) -> None:
+    assert list(gallery.same_files()) == []
+    gallery.add([enrolment("carl", 2), enrolment("dora", 2), enrolment("emil", 9)], [], {})
+    files = [[gallery.path_of(photo) for photo in pair] for pair in gallery.same_files()]
+    assert files == [["anna/2.jpg", "carl/2.jpg"], ["anna/2.jpg", "dora/2.jpg"], ["carl/2.jpg", "dora/2.jpg"]]

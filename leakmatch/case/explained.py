@@ -69,8 +69,8 @@ def planned_words(judge: Judge, run: Mapping[str, Any], finished: Mapping[str, A
         "How many faces there are is known at the end only. So every figure here is computed anew from the final "
         f"number, {plural(judge.totals.searches, 'face')}."
     )
-    if len(lines) > 1 and isinstance(ended, float) and judge.accepted == judge.begun_with:
-        lines.append(f"With it, that score is {ended:.4f}.")
+    if len(lines) > 1 and finished is not None and judge.accepted == judge.begun_with:
+        lines.append("With it, no face alone is." if ended is None else f"With it, that score is {ended:.4f}.")
     return tag("p", " ".join(lines))
 
 

@@ -252,6 +252,28 @@ def test_the_score_from_which_a_face_matches_is_said(tmp_path, kit):
         assert "from a score of" not in Page(report(case, 0.5)).words
 
 
+@pytest.mark.parametrize(
+    ("planned", "ended", "expected"),
+    [
+        ((90, 0.4), 0.43211, ("from a score of 0.4000 upwards", "With it, that score is 0.4321.")),
+        ((90, 0.4), None, ("from a score of 0.4000 upwards", "With it, no face alone is.")),
+        ((90, None), 0.4, ("planned for about 90 faces; with so many, no face alone would be", "is 0.4000.")),
+        (None, 0.4, ("computed anew from the final number, 1 face.",)),
+    ],
+)
+def test_the_plan_and_what_came_of_it_are_said(tmp_path, kit, planned, ended, expected):
+    changes = {"planned": dict(zip(("searches", "threshold"), planned, strict=True))} if planned else {}
+    w = kit.Writer(tmp_path / "p.case", ["x"], [(0, "x.jpg")], **changes)
+    w.picture(0, w.roots[0], [{"subject_id": "ada"}])
+    w.close()
+    with Case.resume(tmp_path / "p.case") as case:
+        case.finish({"finished": "2026-03-01T12:34:56Z", "threshold": ended})
+    with Case.open(tmp_path / "p.case") as case:
+        words = Page(report(case)).words
+    for part in expected:
+        assert part in words
+
+
 def test_an_unfinished_scan_is_said_loudly(tmp_path, kit):
     with Case.open(kit.write_sample(tmp_path / "u.case", finished=False)) as case:
         words = Page(report(case)).words

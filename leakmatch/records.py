@@ -130,7 +130,8 @@ class DecodedImage:
 
     ``bgr`` uint8[H,W,3]. ``source_size`` (w, h) of the full picture, ``scale`` = pixels of ``bgr`` for one of it: 1, or
     1/2, 1/4, 1/8 of a large JPEG. ``frame`` is its number in an animation (0 for the first or only one). ``complete``
-    is false where the data ended early; missing pixels are a flat colour.
+    is false where the data ended early; missing pixels are a flat colour. ``jpeg_quality`` (1 to 100) of a JPEG file
+    that was read in full: see :mod:`leakmatch.imaging.jpeg`.
     """
 
     bgr: ByteArray
@@ -139,6 +140,7 @@ class DecodedImage:
     frame: int = 0
     complete: bool = True
     detail: str = ""
+    jpeg_quality: int | None = None
 
     def __post_init__(self) -> None:
         check(self.bgr, (None, None, 3), np.uint8, "bgr")
@@ -240,11 +242,12 @@ class CandidateBatch:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Where a face candidate begins: ``threshold`` is the score at which chance alone gives ``expected_false``
-    candidates in ``searches`` searches of a gallery of ``gallery_size`` templates."""
+    """Where a face is decided match: ``threshold`` is the score at which chance alone gives ``expected_false``
+    candidates in ``searches`` searches of a gallery of ``gallery_size`` people; ``None`` where no score is that rare
+    as far as the calibration's data shows."""
 
     model_id: str
-    threshold: float
+    threshold: float | None
     expected_false: float
     gallery_size: int
     searches: int
@@ -256,7 +259,10 @@ class ImageAnalysis:
     """All that a worker says about one picture (an image, or a frame of one).
 
     ``picture_hashes`` and ``face_hashes`` hold one batch per algorithm; in ``face_hashes`` the ``image_index`` is
-    the face. ``crops`` are aligned 112x112 JPEGs, one per face.
+    the face. ``crops`` are aligned 112x112 JPEGs, one per face. ``jpeg_quality`` as in :class:`DecodedImage`.
+
+    Only the gallery's side has ``plain``, templates of the same faces as a scan would make them, and ``sharpness``
+    float32[F] (:func:`leakmatch.faces.quality.sharpness`): what an evaluation needs beside what enrolment does.
     """
 
     frame: int
@@ -270,6 +276,9 @@ class ImageAnalysis:
     face_hashes: tuple[HashBatch, ...]
     crops: tuple[bytes, ...]
     incidents: tuple[tuple[str, str, str], ...] = ()
+    plain: TemplateBatch | None = None
+    sharpness: FloatArray | None = None
+    jpeg_quality: int | None = None
 
 
 class Evidence(StrEnum):

@@ -61,16 +61,43 @@ class Judge:
 
         ``None`` where no calibration says so.
         """
-        exact = self.totals.expected_false(candidate)
-        return None if exact is None else float(f"{exact:.6g}")
+        return _rounded(self.totals.expected_false(candidate, candidate.chance))
+
+    def interval(self, candidate: Candidate) -> tuple[float | None, float | None]:
+        """The 95 % interval of :meth:`expected_false`; ``None`` where the face has no part in it."""
+        if candidate.chance_low is None or candidate.chance_high is None:
+            return None, None
+        low, high = (self.totals.expected_false(candidate, c) for c in (candidate.chance_low, candidate.chance_high))
+        return _rounded(low), _rounded(high)
+
+    def extrapolated(self, candidate: Candidate) -> bool:
+        """Whether the figure rests on a chance rarer than one in the pairs of the calibration."""
+        if candidate.chance is None or candidate.chance >= self.totals.resolution:
+            return False
+        known = self.totals.expected_false(candidate, candidate.chance)
+        return known == candidate.chance * self.totals.face_pairs
 
     def decision(self, candidate: Candidate) -> Decision:
-        """The band. Decided on the rounded figures, so that whoever has the export comes to the same."""
+        """The band. Decided on the rounded figures, so that whoever has the export comes to the same.
+
+        An extrapolated figure makes no match: it is one only where the rarest chance that the calibration's data shows
+        would be enough.
+        """
         if self.threshold is not None and candidate.evidence is Evidence.SAME_FACE:
             reached = candidate.score is not None and candidate.score >= self.threshold
             return Decision.MATCH if reached else Decision.WEAK
         expected = self.expected_false(candidate)
-        return Decision.REVIEW if expected is None else decide(expected, self.accepted)
+        if expected is None:
+            return Decision.REVIEW
+        band = decide(expected, self.accepted)
+        if band is Decision.MATCH and self.extrapolated(candidate):
+            shown = _rounded(self.totals.expected_false(candidate, self.totals.resolution))
+            return band if shown is not None and shown <= self.accepted else Decision.REVIEW
+        return band
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _number(case: Case, key: str) -> float | None:

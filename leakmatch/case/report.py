@@ -93,12 +93,12 @@ def _page(facts: _Facts) -> str:
         "coverage": covered(facts.case, facts.coverage),
         "incidents": incidents(facts.case),
         "gallery_words": safe(
-            f"{plural(totals.gallery_templates, 'template')} of {_people_count(gallery)} from "
+            f"{plural(totals.gallery_people, 'template')} for {_people_count(gallery)} from "
             f"{plural(totals.gallery_pictures, 'photo')}"
         ),
         "pictures_words": safe(f"{plural(totals.pictures, 'different picture')} (frames of animations included)"),
         "picture_words": safe(_comparisons(totals.pictures, "picture", totals.gallery_pictures, "enrolled photo")),
-        "face_words": safe(_comparisons(totals.searches, "face", totals.gallery_templates, "template")),
+        "face_words": safe(_comparisons(totals.searches, "face", totals.gallery_people, "person", "people")),
         "approximate": _approximate(facts),
         "example": _example(facts),
         "decisions": _decisions(facts),
@@ -226,7 +226,7 @@ def _example(facts: _Facts) -> Html:
             "different people gives that score or a higher one with a probability of ",
             join([figure(chance, 5), " (1 in ", figure(1 / chance), ")."]),
         ),
-        (f"This scan made {_comparisons(totals.searches, 'face', totals.gallery_templates, 'template')}.",),
+        (f"This scan made {_comparisons(totals.searches, 'face', totals.gallery_people, 'person', 'people')}.",),
         ("Expected by chance: ", product, tag("strong", figure(judge.expected_false(candidate), 5)), f". {decided}"),
     )
     return tag("div", *(tag("p", *line) for line in lines), class_="example")
@@ -295,7 +295,7 @@ def _record(facts: _Facts) -> Html:
             ("Finished", _time(finished.get("finished")) if facts.finished else "not finished"),
             *((name.capitalize().replace("_", " "), value) for name, value in flat(finished) if name not in _SHOWN),
             ("Gallery", " ".join(str(gallery[key]) for key in ("path", "id") if gallery.get(key)) or None),
-            ("Gallery holds", f"{_people_count(gallery)}, {plural(totals.gallery_templates, 'template')}"),
+            ("Gallery holds", f"{_people_count(gallery)}, {plural(totals.gallery_people, 'template')}"),
             ("Gallery content digest", _code(gallery.get("digest"))),
             ("Faces compared", count(totals.searches)),
             ("Comparisons of faces", count(totals.face_pairs)),
@@ -311,8 +311,8 @@ def _code(value: object) -> Html | None:
     return None if value is None else tag("code", value)
 
 
-def _comparisons(probes: int, probe: str, enrolled: int, template: str) -> str:
-    return f"{plural(probes, probe)} × {plural(enrolled, template)} = {plural(probes * enrolled, 'comparison')}"
+def _comparisons(probes: int, probe: str, enrolled: int, *words: str) -> str:
+    return f"{plural(probes, probe)} × {plural(enrolled, *words)} = {plural(probes * enrolled, 'comparison')}"
 
 
 def _have(number: int) -> str:

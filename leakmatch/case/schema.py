@@ -7,7 +7,7 @@ from typing import Final
 from leakmatch.records import Evidence, Outcome
 
 APPLICATION_ID: Final = 0x4C4D4341  # "LMCA"
-VERSION: Final = 1
+VERSION: Final = 2
 
 SCHEMA: Final = (
     """CREATE TABLE files (
@@ -33,6 +33,7 @@ SCHEMA: Final = (
         width INTEGER, height INTEGER,
         faces INTEGER NOT NULL,
         searches INTEGER NOT NULL,      -- templates of this item that were compared with the gallery
+        hash BLOB,                      -- phash and dhash of the picture, 16 bytes; null where no picture was decoded
         primary_file INTEGER, primary_position INTEGER,  -- of a duplicate: the item that was looked at
         PRIMARY KEY (file, position, frame)
     ) WITHOUT ROWID""",
@@ -54,6 +55,8 @@ SCHEMA: Final = (
         rank INTEGER NOT NULL,
         score REAL,
         chance REAL,                    -- probability per pair of faces that chance alone does as well; null: unknown
+        chance_low REAL, chance_high REAL,  -- its 95 % interval
+        looks INTEGER NOT NULL,         -- 2 where the score is from a second look
         evidence TEXT NOT NULL,
         hash_distance INTEGER,
         picture_chance REAL             -- the same per pair of pictures; null where the picture did not match
@@ -64,6 +67,10 @@ SCHEMA: Final = (
         jpeg BLOB NOT NULL,
         PRIMARY KEY (file, position, frame, face)
     )""",
+    """CREATE TABLE second_looks (     -- faces that were looked at again, whatever came of it
+        file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL, face INTEGER NOT NULL,
+        PRIMARY KEY (file, position, frame, face)
+    ) WITHOUT ROWID""",
     """CREATE TABLE incidents (
         file INTEGER NOT NULL,
         locator TEXT NOT NULL,

@@ -51,6 +51,9 @@ class Candidate:
     rank: int
     score: float | None
     chance: float | None
+    chance_low: float | None
+    chance_high: float | None
+    looks: int
     evidence: Evidence
     hash_distance: int | None = None
     picture_chance: float | None = None
@@ -61,31 +64,33 @@ class Totals:
     """What the figures of a case rest on.
 
     ``searches`` counts face templates compared with the gallery, ``pictures`` pictures whose hash was compared; a
-    duplicate counts once. ``gallery_templates`` and ``gallery_pictures`` are the other side of each comparison.
+    duplicate counts once. ``gallery_people`` (one template each) and ``gallery_pictures`` are the other side of each
+    comparison. ``resolution``: the rarest chance that the calibration's data shows; 0 where there is none.
     """
 
     searches: int
     pictures: int
-    gallery_templates: int
+    gallery_people: int
     gallery_pictures: int
+    resolution: float = 0.0
 
     @property
     def face_pairs(self) -> int:
         """The number of pairs of faces that were compared."""
-        return self.searches * self.gallery_templates
+        return self.searches * self.gallery_people
 
     @property
     def picture_pairs(self) -> int:
         """The number of pairs of pictures that were compared."""
         return self.pictures * self.gallery_pictures
 
-    def expected_false(self, candidate: Candidate) -> float | None:
+    def expected_false(self, candidate: Candidate, chance: float | None) -> float | None:
         """How many candidates this strong chance alone would give in the whole scan; ``None`` if unknown.
 
-        Where the face and the picture both speak, the stronger of the two counts. Hashes are compared per picture and
-        per face crop; the larger number of pairs is taken for both.
+        ``chance``: that of the face, or a limit of it. Where the face and the picture both speak, the stronger of the
+        two counts. Hashes are compared per picture and per face crop; the larger number of pairs is taken for both.
         """
-        by_face = None if candidate.chance is None else candidate.chance * self.face_pairs
+        by_face = None if chance is None else chance * self.face_pairs
         by_picture = (
             None
             if candidate.picture_chance is None
@@ -93,6 +98,22 @@ class Totals:
         )
         known = [value for value in (by_face, by_picture) if value is not None]
         return min(known, default=None)
+
+
+#: The columns of a candidate, as :func:`as_candidate` takes them.
+CANDIDATE: Final = """file, position, frame, face, subject_id, enrolment, rank, score, chance, chance_low, chance_high,
+    looks, evidence, hash_distance, picture_chance"""
+
+
+def as_candidate(case: Case, row: Row) -> Candidate:
+    """The candidate in a row of :data:`CANDIDATE`. Raises :class:`IntegrityError` for an unknown kind of evidence."""
+    names = (name.strip() for name in CANDIDATE.split(","))
+    fields = dict(zip(names, row, strict=True))
+    key = Key(*(fields.pop(name) for name in Key._fields))
+    try:
+        return Candidate(key, **(fields | {"evidence": Evidence(fields["evidence"])}))
+    except ValueError as error:
+        raise IntegrityError(f"{case.path}: damaged: {error}. Restore it from a copy.") from error
 
 
 class Case(Store):
@@ -149,15 +170,17 @@ class Case(Store):
     def totals(self) -> Totals:
         """The number of comparisons so far, read from the ledger."""
         gallery = self.run.get("gallery")
-        if not isinstance(gallery, dict) or not {"templates", "pictures"} <= gallery.keys():
+        if not isinstance(gallery, dict) or not {"enrolled", "pictures"} <= gallery.keys():
             raise IntegrityError(f"{self.path}: the case does not say which gallery it is about.")
+        calibration = self.run.get("calibration")
+        resolution = 1 / calibration["pairs"] if isinstance(calibration, dict) and calibration.get("pairs") else 0.0
         searches, pictures = next(
             self._database.select(
                 """SELECT coalesce(sum(searches), 0), coalesce(sum(width IS NOT NULL), 0) FROM items
                    WHERE primary_file IS NULL"""
             )
         )
-        return Totals(searches, pictures, gallery["templates"], gallery["pictures"])
+        return Totals(searches, pictures, gallery["enrolled"], gallery["pictures"], resolution)
 
     # Source files
 
@@ -217,6 +240,27 @@ class Case(Store):
         )
         return next((Key(*row) for row in rows), None)
 
+    def second_looks(self) -> set[tuple[int, int, int, int]]:
+        """The faces (file, position, frame, face) that were looked at again."""
+        return set(self._database.select("SELECT file, position, frame, face FROM second_looks"))
+
+    def candidates_of(self, key: Key, face: int) -> list[Candidate]:
+        """The candidates of one face."""
+        where = "file = ? AND position = ? AND frame = ? AND face = ?"
+        rows = self._database.select(f"SELECT {CANDIDATE} FROM candidates WHERE {where}", (*key, face))
+        return [as_candidate(self, row) for row in rows]
+
+    def write_second_looks(self, faces: Iterable[tuple[Key, int]], candidates: Iterable[Candidate]) -> None:
+        """Commit what second looks at ``faces`` found in the place of what the first did."""
+        batch = Batch()
+        batch.add_candidates(candidates, {})
+        with self._database.transaction():
+            for key, face in faces:
+                place = (*key, face)
+                self._database.delete("candidates", "file = ? AND position = ? AND frame = ? AND face = ?", place)
+                self._database.insert("second_looks", [place])
+            self._database.insert("candidates", batch.candidates)
+
     def prune(self, keep: float) -> None:
         """Drop same-face candidates (and crops nobody needs) expected more than ``keep`` times by chance."""
         totals = self.totals()
@@ -241,15 +285,10 @@ class Case(Store):
     def candidates(self) -> Iterator[Candidate]:
         """Stored candidates of items that were looked at, in source order; in an item those without a score first."""
         for row in self._database.select(
-            """SELECT file, position, frame, face, subject_id, enrolment, rank, score, chance, evidence, hash_distance,
-                      picture_chance
-               FROM candidates
+            f"""SELECT {CANDIDATE} FROM candidates
                ORDER BY file, position, frame, score IS NOT NULL, score DESC, rank, face, subject_id"""
         ):
-            *key, face, subject, enrolment, rank, score, chance, evidence, distance, picture = row
-            yield Candidate(
-                Key(*key), face, subject, enrolment, rank, score, chance, Evidence(evidence), distance, picture
-            )
+            yield as_candidate(self, row)
 
     def count(self, table: str) -> int:
         """The number of rows of a table of ``SCHEMA``."""
@@ -326,7 +365,7 @@ class Batch:
         """An item that is not (or no longer) looked at: a container, no picture, a duplicate, a failure."""
         self.items.append(
             (file, entry.position, 0, *_described(entry, entry.locator, entry.kind), str(outcome))
-            + (printable(detail), None, None, 0, 0)
+            + (printable(detail), None, None, 0, 0, None)
             + (_NO_PRIMARY if primary is None else (primary.file, primary.position))
         )
 
@@ -343,6 +382,7 @@ class Batch:
             analysis.height,
             len(analysis.faces),
             searches,
+            b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes) or None,
         )
         self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY))
         faces = analysis.faces
@@ -358,7 +398,7 @@ class Batch:
         """Candidates of one picture, and the crops of their faces by face number."""
         seen: set[int] = set()
         for c in candidates:
-            face = (c.face, c.subject_id, c.enrolment, c.rank, c.score, c.chance)
+            face = (c.face, c.subject_id, c.enrolment, c.rank, c.score, c.chance, c.chance_low, c.chance_high, c.looks)
             self.candidates.append((*c.key, *face, str(c.evidence), c.hash_distance, c.picture_chance))
             if c.face is not None and c.face in crops and c.face not in seen:
                 seen.add(c.face)

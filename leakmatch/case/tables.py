@@ -12,10 +12,10 @@ from typing import Any, Final
 from leakmatch.case.columns import COLUMNS, Record
 from leakmatch.case.decisions import Judge
 from leakmatch.case.frames import Table
-from leakmatch.case.store import Candidate, Case, Key
+from leakmatch.case.store import CANDIDATE, Candidate, Case, as_candidate
 from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.locator import Locator, printable
-from leakmatch.records import LOOKED_AT, Decision, Evidence, ItemKind, Outcome
+from leakmatch.records import LOOKED_AT, Decision, ItemKind, Outcome
 
 # Every item joined with the results of what was looked at: its own, or those of the item that it is a copy of. The
 # order of the joins is fixed, so that rows come in source order without a sort of the whole table.
@@ -23,8 +23,8 @@ _RESULTS = """FROM items i CROSS JOIN {table} r ON r.file = coalesce(i.primary_f
     AND r.position = coalesce(i.primary_position, i.position)
     AND (r.frame = i.frame OR i.primary_file IS NOT NULL)"""
 
-_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, r.file, r.position, r.frame, r.face,
-    r.subject_id, r.enrolment, r.rank, r.score, r.chance, r.evidence, r.hash_distance, r.picture_chance, f.box
+_CANDIDATE = ", ".join(f"r.{column.strip()}" for column in CANDIDATE.split(","))
+_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, {_CANDIDATE}, f.box
     {_RESULTS.format(table="candidates")}
     LEFT JOIN faces f ON f.file = r.file AND f.position = r.position AND f.frame = r.frame AND f.face = r.face
     ORDER BY i.file, i.position, i.frame, r.frame, r.score IS NOT NULL, r.score DESC, r.rank, r.face, r.subject_id"""
@@ -96,7 +96,7 @@ def findings(case: Case, judge: Judge, every: bool = False) -> Iterator[Finding]
     place = places(case)
     names = tuple(COLUMNS["candidates"])
     for locator, sha256, file, position, copied, *fields, box in case.select(_CANDIDATES):
-        candidate = _candidate(case, fields)
+        candidate = as_candidate(case, tuple(fields))
         decision = judge.decision(candidate)
         if decision is Decision.WEAK and not every:
             continue
@@ -111,8 +111,11 @@ def findings(case: Case, judge: Judge, every: bool = False) -> Iterator[Finding]
             candidate.rank,
             _rounded(candidate.score),
             judge.expected_false(candidate),
+            *judge.interval(candidate),
+            judge.extrapolated(candidate),
             str(candidate.evidence),
             candidate.hash_distance,
+            candidate.looks,
             str(decision),
         )
         record: Record = dict(zip(names, values, strict=True))
@@ -127,16 +130,6 @@ def unread(case: Case) -> dict[Outcome, int]:
 def is_complete(case: Case) -> bool:
     """Whether the scan came to its end and everything was looked at."""
     return case.finished is not None and not unread(case)
-
-
-def _candidate(case: Case, fields: list[Any]) -> Candidate:
-    file, position, frame, face, subject, enrolment, rank, score, chance, evidence, distance, picture = fields
-    try:
-        kind = Evidence(evidence)
-    except ValueError as error:
-        raise IntegrityError(f"{case.path}: damaged: {error}. Restore it from a copy.") from error
-    key = Key(file, position, frame)
-    return Candidate(key, face, subject, enrolment, rank, score, chance, kind, distance, picture)
 
 
 def _items(case: Case) -> Iterator[Record]:

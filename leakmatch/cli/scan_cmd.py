@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,9 +64,30 @@ def scan(
             "leakmatch: WARNING: no process isolation: input is parsed in this process. Use it on input you trust.\n"
         )
     with shown("Scanning", "faces", "candidates", quiet=quiet or as_json) as progress:
-        run(sources, gallery, case, settings, progress)
+        run(sources, gallery, case, settings, progress, _ignored if quiet or as_json else _announce)
     with Case.open(case) as finished:
         _conclude(finished, as_json=as_json, quiet=quiet, fail_on_match=fail_on_match)
+
+
+def _ignored(run: Mapping[str, Any]) -> None:
+    """Quiet was asked for."""
+
+
+def _announce(run: Mapping[str, Any]) -> None:
+    """Before the scan: what chance will give, and where a match will begin."""
+    planned = run.get("planned")
+    if planned is None:
+        return
+    people, accepted = run["gallery"]["enrolled"], run["expected_false"]
+    begins = (
+        "so few false matches are rarer than the calibration's data shows: no face alone will be decided match"
+        if planned["threshold"] is None
+        else f"a face will be decided match from a score of about {planned['threshold']:.4f}"
+    )
+    sys.stderr.write(
+        f"Planned: about {planned['searches']:,} faces against {people:,} people. With {accepted:g} false match "
+        f"accepted in the whole scan, {begins}. What counts in the end is the number of faces met.\n"
+    )
 
 
 def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) -> None:

@@ -29,6 +29,14 @@ TARGETS: Final = {1e-2: 1, 1e-3: 1, 1e-4: 10, 1e-5: 10, 1e-6: 10}
 _Z95: Final = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 
+def score_interval(rate: float, n: float) -> tuple[float, float]:
+    """The 95 % score interval of Wilson (JASA 22, 1927) for ``rate`` in ``n`` > 0 independent trials; unlike the
+    textbook one it holds near 0 and 1."""
+    z2 = _Z95**2
+    centre, half = rate + z2 / (2 * n), _Z95 * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
+    return max(0.0, (centre - half) / (1 + z2 / n)), min(1.0, (centre + half) / (1 + z2 / n))
+
+
 @dataclass(frozen=True, slots=True)
 class Proportion:
     """``count`` of ``of`` (one or more) independent trials. Pairs that share people are less than independent."""
@@ -42,10 +50,8 @@ class Proportion:
         return self.count / self.of
 
     def interval(self) -> tuple[float, float]:
-        """The 95 % score interval of Wilson (JASA 22, 1927); unlike the textbook one it holds near 0 and 1."""
-        n, p, z2 = self.of, self.rate, _Z95**2
-        centre, half = p + z2 / (2 * n), _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-        return max(0.0, (centre - half) / (1 + z2 / n)), min(1.0, (centre + half) / (1 + z2 / n))
+        """At 95 %, see :func:`score_interval`."""
+        return score_interval(self.rate, self.of)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -142,6 +148,36 @@ def true_match_rates(scores: Scores, same: BoolArray) -> dict[float, Point | Non
         fmr: points.at(int(np.argmax(points.false <= allowed[fmr]))) if allowed[fmr] >= expected else None
         for fmr, expected in TARGETS.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Roc:
+    """A receiver operating characteristic by falling threshold: ``threshold``, ``fmr`` and ``tmr`` float64[K]."""
+
+    threshold: Scores
+    fmr: Scores
+    tmr: Scores
+
+    def to_json(self) -> list[dict[str, float]]:
+        """As JSON values, about a hundred points."""
+        rows = thin(self.fmr, 100)
+        points = zip(self.threshold[rows], self.fmr[rows], self.tmr[rows], strict=True)
+        return [{"threshold": _shown(float(t)), "fmr": float(f), "tmr": float(m)} for t, f, m in points]
+
+
+def roc(scores: Scores, same: BoolArray) -> Roc:
+    """A point for every threshold that makes a difference. Both kinds of pair must occur."""
+    points = _Points(scores, same)
+    return Roc(points.thresholds[::-1], points.false[::-1] / points.impostor, points.matched[::-1] / points.genuine)
+
+
+def thin(rates: Scores, count: int) -> NDArray[np.intp]:
+    """Rows of rising ``rates`` float64[K], about ``count``, evenly by their logarithm; the first and last are there."""
+    positive = rates[rates > 0]
+    if len(rates) <= count or not len(positive):
+        return np.arange(len(rates))
+    wanted = np.geomspace(positive[0], positive[-1], count)
+    return np.unique([0, *np.searchsorted(rates, wanted * (1 - 1e-9)), len(rates) - 1])
 
 
 class _Points:

@@ -23,20 +23,22 @@ from leakmatch.evaluation.figures import (
     NOT_COMPARED,
     FoldAccuracy,
     Point,
+    Roc,
     Scores,
     equal_error,
     fold_accuracy,
+    roc,
     true_match_rates,
 )
+from leakmatch.evaluation.photos import Failure, PhotoSink, failures, inside, plain_path
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
-from leakmatch.gallery.enrolment import subject_face
-from leakmatch.locator import SEPARATOR, SOURCE, Locator, printable
+from leakmatch.locator import SEPARATOR, SOURCE, printable
 from leakmatch.matching.join import DECIMALS
 from leakmatch.pipeline.scan import Progress, no_progress
 from leakmatch.pipeline.start import Inventory, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask
-from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Incident, ItemKind, Outcome
+from leakmatch.records import LOOKED_AT, Entry, ItemKind, Outcome
 from leakmatch.settings import Settings
 
 #: Folds made where the table has none, as in LFW's protocol.
@@ -75,7 +77,7 @@ def read_pairs(table: Path) -> list[Pair]:
                 if same not in {"0", "1"} or not (fold and a and b):
                     raise UsageError(f"{table}, line {reader.line_num}: same is not 0 or 1, or a cell is empty.")
                 seen[same] += 1
-                pairs.append(Pair(fold, same == "1", _plain(a), _plain(b)))
+                pairs.append(Pair(fold, same == "1", plain_path(a), plain_path(b)))
     except OSError as error:
         raise os_error(error, table) from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -85,33 +87,7 @@ def read_pairs(table: Path) -> list[Pair]:
     return pairs
 
 
-_STREAMS: Final = frozenset({"gzip", "bzip2", "xz", "lzma", "zstd"})
-
-
-def _inside(locator: Locator) -> str:
-    """The path by which a pair names an item: that of the export, but a tar.gz is named as if it were a tar."""
-    links = list(locator.chain())
-    if links[0].kind == SOURCE and len(links) > 1:
-        links = links[1:]
-        while len(links) > 1 and links[0].kind in _STREAMS:
-            links = links[1:]
-    return _plain(SEPARATOR.join(link.name for link in links))
-
-
-def _plain(path: str) -> str:
-    return printable(path).removeprefix("./")
-
-
 # --- the run ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An image without a usable face: why."""
-
-    path: str
-    outcome: Outcome
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +105,7 @@ class Verification:
     accuracy: FoldAccuracy
     equal_error: Point
     true_match: Mapping[float, Point | None]
+    roc: Roc
 
     @property
     def complete(self) -> bool:
@@ -149,6 +126,7 @@ class Verification:
                 {"at_fmr": fmr, "too_few_pairs": point is None, **(point.to_json() if point else {})}
                 for fmr, point in self.true_match.items()
             ],
+            "roc": self.roc.to_json(),
         }
 
 
@@ -164,26 +142,29 @@ def verify_pairs(images: Path, table: Path, settings: Settings, progress: Progre
     pack = load_pack(settings.pack)
     inventory = take_inventory([images])
     if images.is_dir():  # told now, not when every other image was looked at
-        listed = {_inside(file.locator) for file in inventory.files}
+        listed = {inside(file.locator) for file in inventory.files}
         _refuse_missing({path for path in wanted if listed.isdisjoint(_holders(path))}, table, images, min(listed))
-    sink = _Sink(wanted, pack.model_id, inventory, progress)
+    asked = _Asked(wanted)
+    sink = PhotoSink(asked, pack.model_id, inventory, progress, len(wanted))
     runtime = make_ready(pack, settings.engine)
     with closing(start(runtime, settings, inventory, mirrored=False)) as executor:
         executor.run(_tasks(inventory, wanted), sink)
-    _refuse_missing(wanted - sink.taken, table, images, sink.example, sink.trouble)
-    scores = _scores(pairs, sink.vectors)
+    photos = sink.photos
+    _refuse_missing(wanted - photos.keys(), table, images, asked.example, asked.trouble)
+    scores = _scores(pairs, {path: photo.face.plain for path, photo in photos.items() if photo.face})
     same = np.array([pair.same for pair in pairs])
     return Verification(
         pack=runtime.describe(),
         same=int(same.sum()),
         different=int((~same).sum()),
         images=len(wanted),
-        partial=sink.partial,
-        failures=tuple(sorted(sink.failures, key=lambda failure: failure.path)),
+        partial=sum(photo.face is not None and not photo.read for photo in photos.values()),
+        failures=failures(photos.values()),
         failed_pairs=int((scores == NOT_COMPARED).sum()),
         accuracy=fold_accuracy(scores, same, [pair.fold for pair in pairs]),
         equal_error=equal_error(scores, same),
         true_match=true_match_rates(scores, same),
+        roc=roc(scores, same),
     )
 
 
@@ -207,7 +188,7 @@ def _holders(path: str) -> Iterator[str]:
 def _tasks(inventory: Inventory, wanted: Collection[str]) -> Iterator[FileTask]:
     holders = {holder for path in wanted for holder in _holders(path)}
     for number, file in enumerate(inventory.files):
-        if file.outcome is None and (file.locator.kind == SOURCE or _inside(file.locator) in holders):
+        if file.outcome is None and (file.locator.kind == SOURCE or inside(file.locator) in holders):
             yield FileTask(number, file.path, file.locator, file.size)
 
 
@@ -219,67 +200,17 @@ def _refuse_missing(missing: Collection[str], table: Path, images: Path, example
     raise UsageError(f"{says} It could not be read to its end: {printable(trouble)}." if trouble else says)
 
 
-class _Sink:
-    """Keeps the subject's template of every wanted image, or why there is none."""
+class _Asked:
+    """Asks for the wanted images, and notes what helps to say why one is missing."""
 
-    def __init__(self, wanted: Collection[str], model_id: str, inventory: Inventory, progress: Progress) -> None:
-        self.vectors: dict[str, FloatArray] = {}
-        self.failures: list[Failure] = []
-        self.partial = 0
-        self.taken: set[str] = set()
+    def __init__(self, wanted: Collection[str]) -> None:
         self.example = self.trouble = ""
-        self._wanted, self._model_id, self._progress = wanted, model_id, progress
-        for number, file in enumerate(inventory.files):
-            if file.outcome is not None:
-                self.found(FileTask(number, file.path, file.locator, file.size), file.entry())
+        self._wanted = wanted
 
-    def found(self, task: FileTask, entry: Entry) -> bool:
-        """Whether this is a picture that a pair names."""
-        path = _inside(entry.locator)
+    def __call__(self, task: FileTask, entry: Entry) -> str:
+        path = inside(entry.locator)
         if entry.kind is ItemKind.IMAGE:
             self.example = self.example or path
         elif entry.kind is ItemKind.CONTAINER and entry.outcome is not Outcome.WALKED:
             self.trouble = self.trouble or entry.detail
-        if path not in self._wanted or path in self.taken:
-            return False
-        self.taken.add(path)
-        if entry.outcome is not None:
-            self._fail(entry, entry.outcome, entry.detail)
-        return entry.outcome is None
-
-    def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
-        """Keep the template of the subject's face."""
-        analysis, templates = analyses[0], analyses[0].templates
-        if templates is None or not len(analysis.faces):
-            self._fail(entry, analysis.outcome, analysis.detail or "no face was found")
-            return
-        if templates.model_id != self._model_id:
-            raise ValueError("a worker embedded with another model than the pack's")
-        face = subject_face(analysis.faces, analysis.width, analysis.height)
-        if not templates.valid[face]:
-            self._fail(entry, analysis.outcome, "no template could be made of the face")
-            return
-        self.vectors[_inside(entry.locator)] = templates.vectors[face]
-        self.partial += analysis.outcome is Outcome.PARTIAL
-
-    def lost(self, task: FileTask, entry: Entry, message: str) -> None:
-        """The picture is a failure to acquire."""
-        self._fail(entry, Outcome.QUARANTINED, message)
-
-    def _fail(self, entry: Entry, outcome: Outcome, detail: str) -> None:
-        self.failures.append(Failure(_inside(entry.locator), outcome, detail))
-
-    def incident(self, task: FileTask, incident: Incident) -> None:
-        """What matters of it is in the item's outcome."""
-
-    def read(self, task: FileTask, position: int) -> None:
-        """Progress is by image: most of the time goes into looking, and not all that is read is looked at."""
-
-    def finished(self, task: FileTask, entries: int) -> None:
-        """Nothing to commit."""
-
-    def tick(self) -> None:
-        """Tell how many of the named images are done."""
-        faces, failed = len(self.vectors), len(self.failures)
-        done = faces + failed
-        self._progress(read=done, total=len(self._wanted), items=done, faces=faces, candidates=failed)
+        return path if path in self._wanted else ""

@@ -36,10 +36,20 @@ class Embedder:
         Crops pass one by one, see :mod:`leakmatch.faces.session`.
         """
         check(crops, (None, CROP_SIZE, CROP_SIZE, 3), np.uint8, "crops")
+        raw = self._rows(crops)
+        return normalised(raw + self._rows(crops[:, :, ::-1]) if mirrored else raw)
+
+    def embed_both(self, crops: ByteArray) -> tuple[tuple[FloatArray, BoolArray], tuple[FloatArray, BoolArray]]:
+        """What :meth:`embed` gives with ``mirrored``, and what it gives without, at the cost of the first."""
+        check(crops, (None, CROP_SIZE, CROP_SIZE, 3), np.uint8, "crops")
+        raw = self._rows(crops)
+        return normalised(raw + self._rows(crops[:, :, ::-1])), normalised(raw)
+
+    def _rows(self, crops: ByteArray) -> FloatArray:
         raw = np.zeros((len(crops), self.dimension), np.float32)
         for row, crop in zip(raw, crops, strict=True):
-            row[:] = self._raw(crop) + self._raw(np.ascontiguousarray(crop[:, ::-1])) if mirrored else self._raw(crop)
-        return normalised(raw)
+            row[:] = self._raw(np.ascontiguousarray(crop))
+        return raw
 
     def _raw(self, crop: ByteArray) -> FloatArray:
         return self._session.run(blob(crop, self.spec))[0].reshape(-1)

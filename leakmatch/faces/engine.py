@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from leakmatch.arrays import ByteArray, FloatArray
+from leakmatch.arrays import BoolArray, ByteArray, FloatArray
 from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.detect import detect, open_detector
 from leakmatch.faces.embed import Embedder
@@ -46,15 +46,45 @@ class FaceEngine:
         ``mirrored``: templates for a gallery, see :meth:`Embedder.embed`. ``everywhere``: see
         :func:`~leakmatch.faces.detect.detect`.
         """
+        faces, crops = self.find(picture, everywhere=everywhere)
+        return faces, self.templates(faces, crops, mirrored=mirrored)[0], crops
+
+    def find(self, picture: ByteArray | Picture, *, everywhere: bool = False) -> tuple[FaceBatch, ByteArray]:
+        """Faces and aligned crops, as :meth:`analyse` gives them."""
         if not isinstance(picture, Picture):
             picture = Picture.whole(picture)
         faces = detect(self._detector, picture, everywhere=everywhere)
-        crops = _crops(picture, faces.landmarks)
-        vectors, valid = self._embedder.embed(crops, mirrored=mirrored)
-        aligned = crops.any(axis=(1, 2, 3))
-        vectors[~aligned] = 0
-        templates = TemplateBatch(vectors, face_quality(faces.landmarks, crops), valid & aligned, self.model_id)
-        return faces, templates, crops
+        return faces, _crops(picture, faces.landmarks)
+
+    def templates(
+        self, faces: FaceBatch, crops: ByteArray, *, mirrored: bool = False
+    ) -> tuple[TemplateBatch, TemplateBatch | None]:
+        """Templates of what :meth:`find` gave: the plain ones, and ``None``.
+
+        With ``mirrored`` those for a gallery and, at no further cost, the plain ones.
+        """
+        quality, aligned = face_quality(faces.landmarks, crops), crops.any(axis=(1, 2, 3))
+
+        def batch(vectors: FloatArray, valid: BoolArray) -> TemplateBatch:
+            vectors[~aligned] = 0
+            return TemplateBatch(vectors, quality, valid & aligned, self.model_id)
+
+        if not mirrored:
+            return batch(*self._embedder.embed(crops)), None
+        both, plain = self._embedder.embed_both(crops)
+        return batch(*both), batch(*plain)
+
+    def embed_again(self, crop: ByteArray) -> TemplateBatch:
+        """The one template of an aligned ``crop`` uint8[112,112,3] BGR, averaged with that of its mirror image.
+
+        Its quality is not judged (0). Not valid for a picture of another size.
+        """
+        fits = crop.shape == (CROP_SIZE, CROP_SIZE, 3) and bool(crop.any())
+        crops = crop[None] if fits else np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        vectors, valid = self._embedder.embed(crops, mirrored=True)
+        if not fits:
+            vectors[:] = 0
+        return TemplateBatch(vectors, np.zeros(1, np.float32), valid & fits, self.model_id)
 
 
 def _crops(picture: Picture, landmarks: FloatArray) -> ByteArray:

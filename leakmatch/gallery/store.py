@@ -156,6 +156,7 @@ class Gallery(Store):
         return {
             **self._about,
             "subjects": self._database.one("SELECT count(*) FROM subjects"),
+            "enrolled": self._database.one("SELECT count(DISTINCT subject_id) FROM photos WHERE refusal = ''"),
             "templates": self._database.one("SELECT count(*) FROM templates"),
             "photos_enrolled": self._database.one("SELECT count(*) FROM photos WHERE refusal = ''"),
             "photos_refused": self._database.one("SELECT count(*) FROM photos WHERE refusal <> ''"),
@@ -196,6 +197,15 @@ class Gallery(Store):
     def templates(self) -> StoredTemplates:
         """Every template, as a matrix to be read by parts."""
         return StoredTemplates(self._database, self.dimension)
+
+    def first_enrolments(self) -> LongArray:
+        """For each of :meth:`templates` the first enrolment of its subject: int64[N]."""
+        rows = self._database.select(
+            """SELECT f.first FROM templates t JOIN photos p USING (photo)
+               JOIN (SELECT subject_id, min(photo) AS first FROM photos WHERE refusal = '' GROUP BY subject_id) f
+               USING (subject_id) ORDER BY t.photo"""
+        )
+        return np.fromiter((first for (first,) in rows), np.int64)
 
     def hash_algorithms(self) -> set[str]:
         """The algorithms of all hashes in the gallery."""
@@ -247,6 +257,16 @@ class Gallery(Store):
     def names(self) -> dict[str, str]:
         """The name of every subject that has one."""
         return dict(self._database.select("SELECT subject_id, name FROM subjects WHERE name <> ''"))
+
+    def calibration(self) -> bytes | None:
+        """The calibration that was made of the people in this gallery; ``None`` where none was."""
+        content = self._database.get("calibration")
+        return None if content is None else str(content).encode()
+
+    def put_calibration(self, content: bytes) -> None:
+        """Keep a calibration in the place of the one before."""
+        with self._database.transaction():
+            self._database.put("calibration", content.decode())
 
     # Enrolment
 

@@ -20,7 +20,8 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray, LongArray, check
 from leakmatch.hashing.algorithms import LEVEL_SCALE, LEVEL_ZERO, MAP_BYTES, MAP_SIDE
 
-#: Templates that score less are of no copy, or of one too poor to tell. It only bounds the work: the maps decide.
+#: Templates with a smaller cosine, as they are stored, are of no copy, or of one too poor to tell. It only bounds the
+#: work: the maps decide.
 COPY_SCORE: Final = 0.7
 
 #: A face this near in bits is a copy. Nearest of two photos of one person: 29 bits, the next 39 and 56.

@@ -17,6 +17,7 @@ from leakmatch.errors import ItemError
 from leakmatch.imaging import frames, heif
 from leakmatch.imaging.colour import to_bgr
 from leakmatch.imaging.guard import pillow
+from leakmatch.imaging.jpeg import jpeg_quality
 from leakmatch.imaging.sniff import DECODABLE, HEAD_BYTES, image_format
 from leakmatch.imaging.webp import load_truncated
 from leakmatch.records import Budget, DecodedImage, Outcome
@@ -230,7 +231,8 @@ def _check_size(image: Image.Image, budget: Budget) -> None:
 def _canonical(image: Image.Image, number: int, full: tuple[int, int], scale: float = 1.0) -> DecodedImage:
     """The loaded ``image``, upright. ``full`` is the size (w, h) of the picture of which it is a view at ``scale``."""
     upright, on_its_side = _upright(image)
-    return DecodedImage(to_bgr(upright), full[::-1] if on_its_side else full, scale, frame=number)
+    size = full[::-1] if on_its_side else full
+    return DecodedImage(to_bgr(upright), size, scale, frame=number, jpeg_quality=jpeg_quality(image))
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, bool]:

@@ -1,9 +1,9 @@
-"""How rare a score is between two different people: the pack's impostor distribution.
+"""How rare a score is between two different people, and how sure that is: the impostor distribution of a model.
 
-A calibration is a file, ``calibration.json``: for scores in steps from -1 to 1 the number of impostor pairs that
-scored at or above, among pairs of photos of different people. Beyond the last hundred pairs counts say little, so
-the tail is a straight line in the logarithm of the rate, fitted to the decades before. Impostor tails of cosine
-scores bend downwards from such a line, so it errs towards too many expected false candidates.
+A calibration is a JSON object: the file ``calibration.json`` of a pack, made from labelled photos of other people, or
+one that a gallery holds, made from its own people. For scores in steps from -1 to 1 it has the share of impostor pairs
+at or above, with a 95 % interval: counted in the body, by an extreme-value law in the tail
+(:mod:`leakmatch.matching.tail`). The mathematics is in docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from leakmatch.errors import IntegrityError, UsageError, os_error
+from leakmatch.matching.impostors import GRID, STEP, Impostors, Repeat
+from leakmatch.matching.join import DECIMALS
+from leakmatch.matching.normalisation import Normalisation
+from leakmatch.matching.tail import Tail, fit_tail
 
-FORMAT: Final = 1
-STEP: Final = 0.0025
+FORMAT: Final = 2
 
-#: The counted scores: -1, -0.9975, ... 1.
-GRID: Final = np.round(np.arange(-1, 1 + STEP / 2, STEP), 4)
+#: Fewer pairs than this (about a hundred people) say too little about rare scores.
+LEAST_PAIRS: Final = 5_000
 
-#: The tail begins where fewer than this many pairs are left (then a count is off by a tenth, 1 / sqrt(n)) ...
-TAIL_PAIRS: Final = 100
-#: ... and is fitted from where a hundred times as many were left.
-_FITTED_PAIRS: Final = 100 * TAIL_PAIRS
+_SEED: Final = 20_261_126
+_SCORES: Final = np.round(np.arange(-(10**DECIMALS), 10**DECIMALS + 1) / 10**DECIMALS, DECIMALS)
 
-_DECIMALS: Final = 4  # of scores as they are stored and decided
-_SCORES: Final = np.round(np.arange(-(10**_DECIMALS), 10**_DECIMALS + 1) / 10**_DECIMALS, _DECIMALS)
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """Above ``start`` the rate is ``rate * exp(-slope * (score - start))``."""
-
-    start: float
-    rate: float
-    slope: float
+_Rates = NDArray[np.float64]  # [20001], at each score of four decimals
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The impostor distribution of one model. ``sha256`` (hexadecimal) of its file; ``about`` the data it is from."""
+    """The impostor distribution of one model. ``sha256`` (hexadecimal) of its file; ``about`` the data it is from.
+
+    ``pairs``: how many pairs of photos of two people it rests on. ``normalisation``: what templates go through before
+    they are compared; ``None`` where they are compared as they are. ``repeat``: see
+    :class:`~leakmatch.matching.impostors.Repeat`, as JSON values.
+    """
 
     model_id: str
     sha256: str
     pairs: int
     tail: Tail
+    normalisation: Normalisation | None
+    repeat: dict[str, Any] | None
     about: dict[str, Any]
-    _rates: NDArray[np.float64] = field(repr=False)  # float64[20001], at each score of four decimals
+    _rates: _Rates = field(repr=False)
+    _low: _Rates = field(repr=False)
+    _high: _Rates = field(repr=False)
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -66,31 +66,50 @@ class Calibration:
             ) from error
         except OSError as error:
             raise os_error(error, path) from error
-        try:
-            return cls._parse(json.loads(content), hashlib.sha256(content).hexdigest())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"{path}: not a calibration of this version of LeakMatch ({error}).") from error
+        return cls.parse(content, str(path))
 
     @classmethod
-    def _parse(cls, body: dict[str, Any], sha256: str) -> Calibration:
+    def parse(cls, content: bytes, where: str) -> Calibration:
+        """From the bytes of a calibration. Raises :class:`IntegrityError`, naming ``where``, if it is damaged."""
+        try:
+            return cls._of(json.loads(content), hashlib.sha256(content).hexdigest())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"{where}: not a calibration of this version of LeakMatch ({error}).") from error
+
+    @classmethod
+    def _of(cls, body: dict[str, Any], sha256: str) -> Calibration:
         if body["format"] != FORMAT or body["step"] != STEP:
             raise ValueError(f"format {body['format']}, step {body['step']}")
-        counts = np.array(body["at_or_above"], np.int64)
-        tail = Tail(**{key: float(value) for key, value in body["tail"].items()})
-        if len(counts) != len(GRID) or (np.diff(counts) > 0).any() or counts[-1] < 0 or counts[0] < _FITTED_PAIRS:
-            raise ValueError("its counts are not a falling row over all scores")
-        if not (0 < tail.rate <= 1 and tail.slope > 0 and -1 < tail.start <= 1):
+        curves = [np.array(body[name], np.float64) for name in ("rates", "low", "high")]
+        for curve in curves:
+            if curve.shape != GRID.shape or (np.diff(curve) > 0).any() or not (curve[-1] > 0 and curve[0] <= 1):
+                raise ValueError("its rates are not a falling row over all scores")
+        tail = Tail(**{name: float(value) for name, value in body["tail"].items()})
+        if not (0 < tail.rate <= 1 and tail.scale > 0 and -1 < tail.start <= 1 and np.isfinite(tail.shape)):
             raise ValueError("its tail does not fall")
-        return cls(str(body["model_id"]), sha256, int(counts[0]), tail, dict(body["data"]), _rates(counts, tail))
+        normalisation = body["normalisation"]
+        return cls(
+            str(body["model_id"]),
+            sha256,
+            int(body["pairs"]),
+            tail,
+            None if normalisation is None else Normalisation.from_json(normalisation),
+            body["repeat"],
+            dict(body["data"]),
+            *(_at_every_score(curve) for curve in curves),
+        )
 
     def fmr(self, scores: ArrayLike) -> NDArray[np.float64]:
         """The share of impostor pairs at or above each score: float64 in (0, 1], never rising with the score.
 
-        Between the counted scores it is interpolated in the logarithm. Scores are taken at four decimals.
+        Between the steps it is interpolated in the logarithm. Scores are taken at four decimals.
         """
-        index = np.rint((np.asarray(scores, np.float64) + 1) * 10**_DECIMALS)
-        rates: NDArray[np.float64] = self._rates[index.clip(0, len(_SCORES) - 1).astype(np.int64)]
-        return rates
+        return self._rates[_index(scores)]
+
+    def interval(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The lower and upper 95 % limit of :meth:`fmr`."""
+        index = _index(scores)
+        return self._low[index], self._high[index]
 
     def threshold(self, fmr: float) -> float:
         """The lowest score of four decimals whose rate is at most ``fmr``; 1.0001, which no score reaches, if none
@@ -98,63 +117,90 @@ class Calibration:
         if fmr <= 0:
             raise ValueError("no score has a false match rate of 0")
         rare = self._rates <= fmr
-        return float(_SCORES[np.argmax(rare)]) if rare.any() else 1 + 10**-_DECIMALS
+        return float(_SCORES[np.argmax(rare)]) if rare.any() else 1 + 10**-DECIMALS
 
-    def extrapolated(self, score: float) -> bool:
-        """Whether the rate at ``score`` lies beyond the data, on the fitted tail."""
-        return score > self.tail.start
+    @property
+    def resolution(self) -> float:
+        """The rarest rate that the data shows: one pair of all. A rate below it is extrapolated."""
+        return 1 / self.pairs
+
+    def or_stricter(self, other: Calibration) -> Calibration:
+        """At each score the larger of two rates, with its interval. What is compared, and how, is of this one.
+
+        ``other`` is of the same model; its people may be more alike than those of this one.
+        """
+        if other.model_id != self.model_id:
+            raise ValueError("calibrations of two models")
+        larger = other._rates > self._rates
+        digest = hashlib.sha256(f"{self.sha256} {other.sha256}".encode()).hexdigest()
+        about = {**self.about, "gallery": other.describe()}
+        curves = (
+            np.where(larger, b, a)
+            for a, b in ((self._rates, other._rates), (self._low, other._low), (self._high, other._high))
+        )
+        return Calibration(
+            self.model_id, digest, self.pairs, self.tail, self.normalisation, self.repeat, about, *curves
+        )
 
     def describe(self) -> dict[str, Any]:
         """What a run record says about it: the data it was made from, and its digest."""
-        return {**self.about, "dataset": self.about.get("name"), "pairs": self.pairs, "sha256": self.sha256}
+        return {
+            **self.about,
+            "dataset": self.about.get("name"),
+            "pairs": self.pairs,
+            "repeat": self.repeat,
+            "sha256": self.sha256,
+        }
 
 
-def count_at_or_above(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """How many of ``scores`` are at or above each score of :data:`GRID`: int64[801]."""
-    # A cosine that misses a grid score by rounding alone belongs to it.
-    step = np.floor((scores.astype(np.float64) + 1) / STEP + 1e-6).astype(np.int64).clip(0, len(GRID) - 1)
-    counts: NDArray[np.int64] = np.bincount(step, minlength=len(GRID))[::-1].cumsum()[::-1]
-    return counts
+def make_calibration(
+    model_id: str,
+    impostors: Impostors,
+    data: dict[str, Any],
+    normalisation: Normalisation | None = None,
+    shape: float | None = None,
+    *,
+    repeat: bool = False,
+) -> bytes:
+    """The bytes of a calibration; the same input, the same bytes.
 
-
-def fit_tail(counts: NDArray[np.int64]) -> Tail:
-    """The tail of ``counts`` int64[801] at or above each score of :data:`GRID`.
-
-    It starts at the last score with :data:`TAIL_PAIRS` pairs left, at their rate. The slope is that of the
-    least-squares line through ln(rate) from a hundred times as many pairs on. Raises :class:`UsageError` for fewer
-    than 10,000 pairs, or scores that are all alike.
+    ``data`` describes where ``impostors`` are from. ``normalisation``: what their templates went through. ``shape``: of
+    the tail, as a larger sample has it. ``repeat``: whether people have several probes, so that it can be measured.
+    Raises :class:`UsageError` for too few pairs, or scores that are all alike.
     """
-    if counts[0] < _FITTED_PAIRS:
-        raise UsageError(f"{counts[0]:,} impostor pairs are too few for a calibration; {_FITTED_PAIRS:,} are needed.")
-    fitted = np.flatnonzero((counts >= TAIL_PAIRS) & (counts <= _FITTED_PAIRS))
-    if len(fitted) < 2:
-        raise UsageError("The impostor scores are all alike: no tail can be fitted to them.")
-    slope = -np.polyfit(GRID[fitted], np.log(counts[fitted]), 1)[0]
-    start = fitted[-1]
-    return Tail(float(GRID[start]), float(counts[start] / counts[0]), round(float(slope), 3))
-
-
-def write_calibration(
-    path: Path, model_id: str, detector_sha256: str, counts: NDArray[np.int64], data: dict[str, Any]
-) -> None:
-    """Write ``path`` from ``counts`` int64[801] and a description of the ``data``. The same input, the same bytes."""
-    tail = fit_tail(counts)
+    pairs = int(impostors.counts[0]) // 2  # each pair of photos was compared from both sides
+    if pairs < LEAST_PAIRS:
+        raise UsageError(f"{pairs:,} impostor pairs are too few for a calibration; {LEAST_PAIRS:,} are needed.")
+    once = np.ones(impostors.people)
+    rates = impostors.rates(once, shape)
+    low, high = impostors.interval(_SEED, shape)
+    tail = fit_tail(impostors.score, once[impostors.probe], impostors.pairs(once), shape)
     body = {
         "format": FORMAT,
         "model_id": model_id,
-        "detector_sha256": detector_sha256,
         "data": data,
-        "tail": {"start": tail.start, "rate": tail.rate, "slope": tail.slope},
+        "pairs": pairs,
+        "tail": {name: float(f"{getattr(tail, name):.6g}") for name in ("start", "rate", "scale", "shape")},
+        "repeat": Repeat.of(impostors, rates, _SEED).to_json() if repeat else None,
         "step": STEP,
-        "at_or_above": [int(count) for count in counts],
+        "rates": _written(rates),
+        "low": _written(np.minimum(low, rates)),
+        "high": _written(np.maximum(high, rates)),
+        "normalisation": None if normalisation is None else normalisation.to_json(),
     }
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in body.items()]
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
-def _rates(counts: NDArray[np.int64], tail: Tail) -> NDArray[np.float64]:
-    """The rate at each score of four decimals: float64[20001], never rising."""
-    counted = tail.start >= GRID
-    observed = np.interp(_SCORES, GRID[counted], np.log(counts[counted] / counts[0]))
-    line = np.log(tail.rate) - tail.slope * (_SCORES - tail.start)
-    return np.exp(np.minimum.accumulate(np.where(tail.start < _SCORES, line, observed)))
+def _written(rates: NDArray[np.float64]) -> list[float]:
+    return [float(f"{rate:.4g}") for rate in rates]
+
+
+def _at_every_score(curve: NDArray[np.float64]) -> _Rates:
+    rates: _Rates = np.minimum.accumulate(np.exp(np.interp(_SCORES, GRID, np.log(curve))))
+    return rates
+
+
+def _index(scores: ArrayLike) -> NDArray[np.int64]:
+    index = np.rint((np.asarray(scores, np.float64) + 1) * 10**DECIMALS)
+    return index.clip(0, len(_SCORES) - 1).astype(np.int64)

@@ -14,7 +14,9 @@ _STRENGTH = {Evidence.SAME_FILE: 0, Evidence.SAME_PICTURE: 1, Evidence.SAME_FACE
 class Verdict:
     """One subject who may be in one picture. ``face`` and ``score`` are ``None`` where only the picture matched.
 
-    ``enrolment``: the enrolled photo that the evidence is about: the same file or picture, else the best score.
+    ``enrolment``: the enrolled photo that the evidence is about: the same file or picture, else the one most alike.
+    ``chance``: how likely a pair of two people scores so, with its 95 % interval; ``None`` where it is not known.
+    ``looks``: 2 where the score is from a closer second look (:mod:`leakmatch.pipeline.second_look`).
     """
 
     face: int | None
@@ -22,6 +24,9 @@ class Verdict:
     enrolment: int
     score: float | None
     chance: float | None
+    chance_low: float | None = None
+    chance_high: float | None = None
+    looks: int = 1
     evidence: Evidence = Evidence.SAME_FACE
     hash_distance: int | None = None
     picture_chance: float | None = None

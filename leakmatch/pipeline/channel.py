@@ -174,3 +174,15 @@ def _parse(frame: bytes, head_size: int, descriptor: int | None) -> Message:
     if offset != len(frame):
         raise ValueError("bytes left over")
     return Message(kind, fields, arrays, descriptor)
+
+
+def memory_file(payload: bytes) -> int:
+    """The descriptor of an anonymous memory file with these bytes, which may be passed to a worker."""
+    descriptor = os.memfd_create("picture", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as memory:
+            memory.write(payload)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

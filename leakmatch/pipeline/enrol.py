@@ -1,30 +1,29 @@
 """Enrolment: photos of the protected population become templates and hashes in a gallery.
 
-The subject of a photo is the first part of its path below the source, or is named in a CSV. A photo is known by its
-SHA-256 within its subject, so enrolling a folder again adds what is new and repeats nothing.
+Whose a photo is, :mod:`leakmatch.pipeline.subjects` says. A photo is known by its SHA-256 within its subject, so
+enrolling a folder again adds what is new and repeats nothing.
 """
 
 from __future__ import annotations
 
-import csv
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from leakmatch.errors import UsageError, os_error
+from leakmatch.errors import UsageError
 from leakmatch.faces.defects import enrolment_defects
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.enrolment import describe_choice, subject_face
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
 from leakmatch.hashing.evidence import require_current
-from leakmatch.locator import Locator
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.scan import Progress, no_progress
-from leakmatch.pipeline.start import Inventory, start, take_inventory
+from leakmatch.pipeline.start import start
+from leakmatch.pipeline.subjects import Labelled, label
 from leakmatch.pipeline.tasks import FileTask
 from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, Incident, ItemKind
 from leakmatch.settings import Settings
@@ -57,7 +56,7 @@ def enroll(
     another model; :class:`IntegrityError` where its hashes are of another decode.
     """
     pack = load_pack(settings.pack)
-    plan = _plan(sources)
+    plan = label(sources)
     if gallery.exists():
         with Gallery.open(gallery) as existing:
             existing.require_model(pack.model_id)
@@ -74,86 +73,6 @@ def enroll(
     return sink.report
 
 
-# Which photo is whose
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The files to read, the subject of each file where a CSV names it, and photos that are missing."""
-
-    inventory: Inventory
-    subjects: Mapping[int, str]
-    names: Mapping[str, str]
-    missing: tuple[Photo, ...]
-
-    def tasks(self) -> Iterator[FileTask]:
-        for number, file in enumerate(self.inventory.files):
-            if file.outcome is None:
-                yield FileTask(number, file.path, file.locator, file.size)
-
-    def subject(self, task: FileTask, locator: Locator) -> str:
-        """The subject of an item: the first folder on the way to it, on disk or in an archive. Empty for none."""
-        if task.file in self.subjects:
-            return self.subjects[task.file]
-        for link in locator.chain():
-            folders = [part for part in link.name.split("/")[:-1] if part not in {"", ".", ".."}]
-            if folders:
-                return folders[0]
-        return ""
-
-
-def _plan(sources: Sequence[Path]) -> _Plan:
-    tables = [source for source in sources if source.suffix.lower() == ".csv" and source.is_file()]
-    rows = [row for table in tables for row in _read_csv(table)]
-    folders = [source for source in sources if source not in tables]
-    listed: list[_CsvRow] = []
-    missing: list[Photo] = []
-    for row in rows:
-        try:
-            take_inventory([row.path])
-            listed.append(row)
-        except UsageError as error:
-            missing.append(Photo(row.subject_id, str(row.path), None, UNREADABLE, str(error), 0.0))
-    inventory = take_inventory([*folders, *(row.path for row in listed)])
-    by_source = {len(folders) + i: row.subject_id for i, row in enumerate(listed)}
-    subjects = {
-        number: by_source[source]
-        for number, file in enumerate(inventory.files)
-        if (source := next(file.locator.chain()).ordinal) in by_source
-    }
-    return _Plan(inventory, subjects, {row.subject_id: row.name for row in rows if row.name}, tuple(missing))
-
-
-@dataclass(frozen=True, slots=True)
-class _CsvRow:
-    subject_id: str
-    path: Path
-    name: str
-
-
-def _read_csv(table: Path) -> list[_CsvRow]:
-    """Columns ``subject_id,path[,name]``, by comma or semicolon; paths are relative to the table's folder."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            head = stream.readline()
-            stream.seek(0)
-            reader = csv.DictReader(stream, delimiter=";" if ";" in head and "," not in head else ",")
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            if not {"subject_id", "path"} <= set(reader.fieldnames or ()):
-                raise UsageError(f"{table}: needs the columns subject_id and path (and may have name).")
-            rows = []
-            for row in reader:
-                subject_id, path = (row["subject_id"] or "").strip(), (row["path"] or "").strip()
-                if not subject_id or not path:
-                    raise UsageError(f"{table}, line {reader.line_num}: subject_id or path is empty.")
-                rows.append(_CsvRow(subject_id, table.parent / path, (row.get("name") or "").strip()))
-            return rows
-    except OSError as error:
-        raise os_error(error, table) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{table}: not a CSV file in UTF-8 ({error}).") from error
-
-
 # What becomes of a photo
 
 
@@ -161,7 +80,7 @@ class _Sink:
     """Judges photos in the order they were found, whichever worker was faster."""
 
     def __init__(
-        self, path: Path, pack: Pack, plan: _Plan, progress: Progress, check_interrupt: Callable[[], None]
+        self, path: Path, pack: Pack, plan: Labelled, progress: Progress, check_interrupt: Callable[[], None]
     ) -> None:
         self.report = EnrolmentReport()
         self._path = path
@@ -177,8 +96,8 @@ class _Sink:
         self._refused: list[Photo] = []
         self._total = sum(file.size for file in plan.inventory.files)
         self._read = self._items = 0
-        for photo in plan.missing:
-            self._refuse(photo)
+        for row, why in plan.missing:
+            self._refuse(Photo(row.subject_id, str(row.path), None, UNREADABLE, why, 0.0))
         for number, file in enumerate(plan.inventory.files):
             if file.outcome is not None and file.outcome not in LOOKED_AT:
                 task = FileTask(number, file.path, file.locator, file.size)
@@ -265,37 +184,26 @@ class _Sink:
             self._results.pop(self._order.popleft())()
 
     def _judge(self, task: FileTask, entry: Entry, analysis: ImageAnalysis) -> None:
-        templates, faces = analysis.templates, analysis.faces
-        if analysis.outcome not in LOOKED_AT:
-            self._refuse(self._photo(task, entry, UNREADABLE, analysis.detail or str(analysis.outcome)))
-        elif templates is None or not len(faces):
-            self._refuse(self._photo(task, entry, NO_FACE, "no face was found"))
-        else:
-            taken = subject_face(faces, analysis.width, analysis.height)
-            choice = describe_choice(faces, taken)
-            defect = enrolment_defects(faces, templates)[taken]
-            if defect or not templates.valid[taken]:
-                detail = "; ".join(filter(None, [_DEFECTS.get(defect, "no template could be made"), choice]))
-                self._refuse(self._photo(task, entry, defect or UNREADABLE, detail))
-                return
-            photo = self._photo(task, entry, "", choice, float(templates.quality[taken]))
-            self._enrolments.append(
-                Enrolment(
-                    photo,
-                    templates.vectors[taken],
-                    analysis.picture_hashes,
-                    tuple(_row(batch, taken) for batch in analysis.face_hashes),
-                )
+        refusal, detail, taken = judge(analysis)
+        if refusal or analysis.templates is None:
+            self._refuse(self._photo(task, entry, refusal, detail))
+            return
+        photo = self._photo(task, entry, "", detail, float(analysis.templates.quality[taken]))
+        self._enrolments.append(
+            Enrolment(
+                photo,
+                analysis.templates.vectors[taken],
+                analysis.picture_hashes,
+                tuple(_row(batch, taken) for batch in analysis.face_hashes),
             )
-            self.report.enrolled += 1
-            self.report.subjects.add(photo.subject_id)
-            if choice:
-                self.report.notes.append(photo)
+        )
+        self.report.enrolled += 1
+        self.report.subjects.add(photo.subject_id)
+        if detail:
+            self.report.notes.append(photo)
 
     def _photo(self, task: FileTask, entry: Entry, refusal: str, detail: str, quality: float = 0.0) -> Photo:
-        file = self._plan.inventory.files[task.file]
-        path = entry.locator.path if entry.locator.parent else str(file.path)
-        subject = self._plan.subject(task, entry.locator)
+        subject, path = self._plan.subject(task, entry.locator), self._plan.path(task, entry.locator)
         return Photo(subject, path, entry.sha256, refusal, detail, quality)
 
     def _refuse(self, photo: Photo) -> None:
@@ -312,6 +220,22 @@ class _Sink:
         stored = [photo for photo in self._refused if photo.subject_id]
         self._gallery.add(self._enrolments, stored, dict(self._plan.names))
         self._enrolments, self._refused = [], []
+
+
+def judge(analysis: ImageAnalysis) -> tuple[str, str, int]:
+    """Whether a photo can be enrolled: the refusal (empty for none), what there is to say, and the subject's face."""
+    templates, faces = analysis.templates, analysis.faces
+    if analysis.outcome not in LOOKED_AT:
+        return UNREADABLE, analysis.detail or str(analysis.outcome), 0
+    if templates is None or not len(faces):
+        return NO_FACE, "no face was found", 0
+    taken = subject_face(faces, analysis.width, analysis.height)
+    choice = describe_choice(faces, taken)
+    defect = enrolment_defects(faces, templates)[taken]
+    if defect or not templates.valid[taken]:
+        said = "; ".join(filter(None, [_DEFECTS.get(defect, "no template could be made"), choice]))
+        return defect or UNREADABLE, said, taken
+    return "", choice, taken
 
 
 _DEFECTS: Final = {

@@ -38,6 +38,12 @@ class Inline:
             self._walk(task, sink)
             sink.tick()
 
+    def look_again(self, crops: Iterable[tuple[FileTask, Entry, bytes]], sink: Sink) -> None:
+        """Look at every crop of a face."""
+        for task, entry, crop in crops:
+            sink.looked(task, entry, [self._looker.look_again(crop)])
+            sink.tick()
+
     def _walk(self, task: FileTask, sink: Sink) -> None:
         entries = 0
         found = walk(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -19,9 +19,11 @@ from leakmatch.hashing.evidence import HashIndex, require_current
 from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
+from leakmatch.matching.policy import score_for
 from leakmatch.matching.screen import Each, Rows
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
-from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Evidence, ImageAnalysis
+from leakmatch.pipeline.fused import SubjectTemplates
+from leakmatch.records import STORED_BAND, Evidence, ImageAnalysis
 from leakmatch.settings import Settings
 
 #: A second's faces against fewer templates take one thread some milliseconds; nobody waits for that.
@@ -68,7 +70,9 @@ def require_searchable(gallery: Gallery, pack: Pack) -> None:
 
 
 class Matcher:
-    """Compares pictures with one gallery. ``searches`` is the number of templates compared before (on resume).
+    """Compares pictures with one gallery. ``searches`` is the number of faces compared before (on resume).
+
+    Each face is compared once with each of ``people`` enrolled: :class:`~leakmatch.pipeline.fused.SubjectTemplates`.
 
     ``threads`` share the join with a large gallery. A scan waits for its join, and the analysers soon wait for the
     scan; while they do, their cores are free for it.
@@ -89,21 +93,22 @@ class Matcher:
         approximate: Mapping[str, Any] | None = None,
         threads: ThreadPoolExecutor | None = None,
     ) -> None:
-        templates = gallery.templates()
         self.model_id = gallery.model_id
         self.searches = searches
-        self.templates = len(templates)
-        rows: Rows = templates
+        normalisation = None if calibration is None else calibration.normalisation
+        self._subjects = SubjectTemplates(gallery.templates(), gallery.first_enrolments(), normalisation)
+        self.people = len(self._subjects)
+        rows: Rows = self._subjects
         each: Each = map
-        if threads is not None and len(templates) >= THREADS_FROM:
-            rows, each = _OneAtATime(templates), threads.map
+        if threads is not None and self.people >= THREADS_FROM:
+            rows, each = _OneAtATime(self._subjects), threads.map
         self._index: TemplateIndex | ApproximateIndex
         if settings.approximate:
             self._index = ApproximateIndex(
-                rows, templates.enrolment_id, each=each, start=settings.approximate_from, before=approximate
+                rows, self._subjects.subject, each=each, start=settings.approximate_from, before=approximate
             )
         else:
-            self._index = TemplateIndex(rows, templates.enrolment_id, each=each)
+            self._index = TemplateIndex(rows, self._subjects.subject, each=each)
         self._gallery = gallery
         self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE, INDEXED))
         self._crops = HashIndex.of_faces(gallery.hashes(FACE, INDEXED))
@@ -116,8 +121,7 @@ class Matcher:
             return self._settings.threshold
         if self._calibration is None:
             raise ValueError("neither a calibration nor a threshold")
-        pairs = max(self.searches * self.templates, 1)
-        return self._calibration.threshold(min(STORED_BAND * self._settings.expected_false / pairs, LARGEST_CHANCE))
+        return score_for(self._calibration, STORED_BAND * self._settings.expected_false, self.searches * self.people)
 
     def approximate(self) -> dict[str, Any] | None:
         """What was measured of an approximate search, as JSON values; ``None`` where the search is exact."""
@@ -155,17 +159,31 @@ class Matcher:
                 block.face.append(int(face))
         found: list[list[Verdict]] = [[] for _ in analyses]
         self.searches += len(block.vectors)
-        if not block.vectors:
-            return found
-        pairs = self._index.join(np.stack(block.vectors), self.floor())
-        chances = None if self._calibration is None else self._calibration.fmr(pairs.score)
-        for k in range(len(pairs)):
-            probe, enrolment = int(pairs.probe_index[k]), int(pairs.enrolment_id[k])
-            score = round(float(pairs.score[k]), DECIMALS)
-            chance = None if chances is None else float(chances[k])
-            verdict = Verdict(block.face[probe], self._gallery.subject_of(enrolment), enrolment, score, chance)
-            found[block.picture[probe]].append(verdict)
+        if block.vectors:
+            for probe, verdict in self.compare(np.stack(block.vectors), block.face):
+                found[block.picture[probe]].append(verdict)
         return found
+
+    def compare(self, probes: FloatArray, faces: Sequence[int], looks: int = 1) -> Iterator[tuple[int, Verdict]]:
+        """Everybody whom one of ``probes`` float32[P,D] may be, with the row of the probe; ``faces``: their numbers.
+
+        It counts no search. ``looks``: how often the faces were looked at.
+        """
+        comparable = self._subjects.normalised(probes)
+        pairs = self._index.join(comparable, self.floor())
+        chances = self._chances(pairs.score)
+        for k, chance in enumerate(chances):
+            probe, first = int(pairs.probe_index[k]), int(pairs.enrolment_id[k])
+            score = round(float(pairs.score[k]), DECIMALS)
+            enrolment = self._subjects.closest(first, comparable[probe])
+            yield probe, Verdict(faces[probe], self._gallery.subject_of(first), enrolment, score, *chance, looks=looks)
+
+    def _chances(self, scores: FloatArray) -> Iterable[tuple[float | None, float | None, float | None]]:
+        """Of each score the chance that two people reach it, and its 95 % interval."""
+        if self._calibration is None:
+            return [(None, None, None)] * len(scores)
+        columns = (self._calibration.fmr(scores), *self._calibration.interval(scores))
+        return zip(*(column.tolist() for column in columns), strict=True)
 
     def _with_copies(
         self, matches: Sequence[PictureMatch], analysis: ImageAnalysis, verdicts: Sequence[Verdict]
@@ -173,34 +191,43 @@ class Matcher:
         """``matches`` by file and hash, less those that the contrast maps overrule, and the faces that these find."""
         nearest: dict[int, int] = {}
         found: list[PictureMatch] = []
-        for verdict, distance in self.copy_distances(analysis, verdicts):
-            nearest[verdict.enrolment] = min(distance, nearest.get(verdict.enrolment, distance))
+        for verdict, enrolment, distance in self.copy_distances(analysis, verdicts):
+            if distance is None:
+                continue
+            nearest[enrolment] = min(distance, nearest.get(enrolment, distance))
             if distance <= COPY_DISTANCE:
                 subject, chance = verdict.subject_id, copy_probability(distance, verdict.chance)
-                same = PictureMatch(verdict.face, subject, verdict.enrolment, Evidence.SAME_PICTURE, distance, chance)
-                found.append(same)
+                found.append(PictureMatch(verdict.face, subject, enrolment, Evidence.SAME_PICTURE, distance, chance))
         return found + [
             match
             for match in matches
             if match.evidence is Evidence.SAME_FILE or nearest.get(match.enrolment, 0) <= OTHER_DISTANCE
         ]
 
-    def copy_distances(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, int]]:
-        """The distance of the contrast maps, wherever the templates of a face and an enrolled photo are near enough."""
+    def copy_distances(
+        self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]
+    ) -> Iterator[tuple[Verdict, int, int | None]]:
+        """Each enrolled photo whose template is near enough to a face for a copy, and how far its contrast map is.
+
+        The distance is ``None`` where the maps were not compared (:func:`~leakmatch.hashing.copies.copy_distances`).
+        """
         maps = next((batch.bits for batch in analysis.face_hashes if batch.algorithm == CONTRAST_LEVELS), None)
-        if maps is None:
+        if maps is None or analysis.templates is None:
             return
-        near: dict[int, list[tuple[Verdict, ByteArray]]] = {}
+        near: dict[int, list[tuple[Verdict, int, ByteArray]]] = {}
         for verdict in verdicts:
-            if verdict.face is not None and verdict.score is not None and verdict.score >= COPY_SCORE:
-                signs = self._gallery.hash_of(verdict.enrolment, FACE, CONTRAST_SIGNS)
+            if verdict.face is None:
+                continue
+            enrolments, vectors = self._subjects.photos(verdict.enrolment)
+            scores = vectors @ analysis.templates.vectors[verdict.face]
+            for enrolment in enrolments[scores >= COPY_SCORE].tolist():
+                signs = self._gallery.hash_of(enrolment, FACE, CONTRAST_SIGNS)
                 if signs is not None:
-                    near.setdefault(verdict.face, []).append((verdict, signs))
-        for face, pairs in near.items():
-            distances = copy_distances(maps[face], np.stack([signs for _, signs in pairs]))
-            for (verdict, _), distance in zip(pairs, distances, strict=True):
-                if distance is not None:
-                    yield verdict, distance
+                    near.setdefault(verdict.face, []).append((verdict, enrolment, signs))
+        for face, photos in near.items():
+            distances = copy_distances(maps[face], np.stack([signs for _, _, signs in photos]))
+            for (verdict, enrolment, _), distance in zip(photos, distances, strict=True):
+                yield verdict, enrolment, distance
 
     def _picture_matches(self, pictures: Sequence[Picture]) -> Iterator[list[PictureMatch]]:
         whole = self._pictures.matches([analysis.picture_hashes for _, analysis in pictures])

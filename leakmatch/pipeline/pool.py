@@ -21,7 +21,7 @@ from typing import Final
 from leakmatch import errors
 from leakmatch.errors import LeakMatchError
 from leakmatch.locator import printable
-from leakmatch.pipeline.channel import ChannelClosed, Message, ProtocolError
+from leakmatch.pipeline.channel import ChannelClosed, Message, ProtocolError, memory_file
 from leakmatch.pipeline.process import Picture, Worker, start_error
 from leakmatch.pipeline.tasks import FileTask, Setup, Sink
 from leakmatch.pipeline.walks import Walk
@@ -56,6 +56,7 @@ class Pool:
         self._unread: deque[Walk] = deque()  # those that are not read to their end
         self._sink: Sink | None = None
         self._released = [0, 0]
+        self._crops = 0  # in flight, of a second look
         self._heard = time.monotonic()
         self._failed_starts = 0  # in a row
         try:
@@ -95,6 +96,17 @@ class Pool:
                     self._begin(Walk(task))
             if not more and not self._walks:
                 return
+            self._turn()
+
+    def look_again(self, crops: Iterable[tuple[FileTask, Entry, bytes]], sink: Sink) -> None:
+        """Have an analyser look at every crop of a face, after :meth:`run`; the sink takes or loses each."""
+        self._sink = sink
+        for task, entry, crop in crops:
+            self._queue.append(Picture(task, entry, memory_file(crop), again=True))
+            self._crops += 1
+            while self._crops >= self._setup.in_flight_items:
+                self._turn()
+        while self._crops:
             self._turn()
 
     def _turn(self) -> None:
@@ -251,7 +263,7 @@ class Pool:
                     worker.since = time.monotonic()
                 worker.pictures.append(picture)
                 try:
-                    worker.channel.send("look", descriptor=picture.descriptor)
+                    worker.channel.send("again" if picture.again else "look", descriptor=picture.descriptor)
                 except ChannelClosed as error:
                     self._replace(worker, str(error))
                     break
@@ -275,6 +287,9 @@ class Pool:
 
     def _close_picture(self, picture: Picture) -> None:
         os.close(picture.descriptor)
+        if picture.again:
+            self._crops -= 1
+            return
         self._released = [self._released[0] + 1, self._released[1] + picture.entry.size]
         walk = self._walks[picture.task.file]
         walk.open -= 1
@@ -331,7 +346,8 @@ class Pool:
         ``blame``: whether the file may be at fault; not where the reader had not even begun.
         """
         self._released = [0, 0]
-        held = list(self._queue) + [p for w in self._workers for p in w.pictures]
+        held = [p for p in self._queue if not p.again]
+        held += [p for w in self._workers for p in w.pictures if not p.again]
         if held:  # the new reader's account: what is still in flight counts against it
             self._released = [-len(held), -sum(p.entry.size for p in held)]
         if blame and self._unread and self._unread[0].failed() >= 2:

@@ -24,12 +24,16 @@ SEND_SECONDS = 30  # a worker that takes no frame for so long is taken for dead
 
 @dataclass(slots=True, eq=False)
 class Picture:
-    """A picture on its way to an analyser: where it is, the memory file with its bytes, how often it failed."""
+    """A picture on its way to an analyser: where it is, the memory file with its bytes, how often it failed.
+
+    ``again``: it is the crop of a face that was looked at before.
+    """
 
     task: FileTask
     entry: Entry
     descriptor: int
     failures: int = 0
+    again: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -24,12 +24,14 @@ from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.gallery.store import Gallery
 from leakmatch.hashing.algorithms import DECODE
 from leakmatch.matching.calibration import Calibration
+from leakmatch.matching.policy import operating_point
 from leakmatch.offered import offered_at_first
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher, require_searchable
+from leakmatch.pipeline.second_look import SecondLooks
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
-from leakmatch.records import LARGEST_CHANCE, STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome
 from leakmatch.settings import Settings, usable_cores
 from leakmatch.sources.folder import SourceFile
 
@@ -57,45 +59,55 @@ def scan(
     case: Path,
     settings: Settings,
     progress: Progress = no_progress,
+    announce: Callable[[Mapping[str, Any]], None] = lambda run: None,
 ) -> None:
     """Check ``sources`` against ``gallery`` into ``case``; continues the case if it exists.
 
     On any exception, ``KeyboardInterrupt`` included, what was looked at before is committed or will be looked at again
-    by the next call with the same arguments. Raises :class:`UsageError`, :class:`IntegrityError` (a source, the
+    by the next call with the same arguments. ``announce`` is told what the run is about to do, as the case records it,
+    before the first item is read. Raises :class:`UsageError`, :class:`IntegrityError` (a source, the
     gallery, the pack or a setting is not what the case began with) or :class:`StorageError`.
     """
     _refuse_case_inside(case, sources)
     pack = load_pack(settings.pack)
-    calibration = pack_calibration(pack, settings)
     inventory = take_inventory(sources)
     runtime = make_ready(pack, settings.engine)
     with (
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery, steady=True) as opened,
-        _case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,
-        ThreadPoolExecutor(usable_cores(), "join") as threads,
     ):
-        if ledger.finished is not None:
-            return
-        matcher = Matcher(opened, calibration, settings, ledger.totals().searches, ledger.approximate, threads)
-        with deferred_interrupt() as check:
-            sink = ScanSink(ledger, matcher, inventory, progress, check)
-            executor.run(_tasks(ledger, inventory), sink)
-            sink.flush()
-        if settings.threshold is None:
-            ledger.prune(STORED_BAND * settings.expected_false)
-        ledger.check_ledger()
-        ledger.finish(_summary(ledger, matcher, calibration, settings))
+        calibration = calibration_for(opened, pack, settings)
+        with (
+            _case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,
+            ThreadPoolExecutor(usable_cores(), "join") as threads,
+        ):
+            if ledger.finished is not None:
+                return
+            announce(ledger.run)
+            matcher = Matcher(opened, calibration, settings, ledger.totals().searches, ledger.approximate, threads)
+            with deferred_interrupt() as check:
+                sink = ScanSink(ledger, matcher, inventory, progress, check)
+                executor.run(_tasks(ledger, inventory), sink)
+                sink.flush()
+                SecondLooks(ledger, matcher, settings, check, sink.progress).run(executor)
+            if settings.threshold is None:
+                ledger.prune(STORED_BAND * settings.expected_false)
+            ledger.check_ledger()
+            ledger.finish(_summary(ledger, calibration, settings))
 
 
-def pack_calibration(pack: Pack, settings: Settings) -> Calibration | None:
-    """The pack's calibration. Without one a raw threshold must be given, else :class:`UsageError`."""
+def calibration_for(gallery: Gallery, pack: Pack, settings: Settings) -> Calibration | None:
+    """What scores in ``gallery`` are judged by: the pack's calibration and, where it is stricter, the gallery's own.
+
+    ``None`` where the pack has none and a raw threshold was given, else :class:`UsageError`.
+    """
     if settings.threshold is not None and not pack.calibration.is_file():
         return None
     calibration = Calibration.load(pack.calibration)
     if calibration.model_id != pack.model_id:
         raise IntegrityError(f"{pack.calibration}: made for the model {calibration.model_id}, not {pack.model_id}.")
-    return calibration
+    own = gallery.calibration()
+    return calibration if own is None else calibration.or_stricter(Calibration.parse(own, str(gallery.path)))
 
 
 class ScanSink:
@@ -206,11 +218,15 @@ class ScanSink:
         waiting = len(self._batch) + len(self._pending)
         if waiting >= COMMIT_ITEMS or (waiting and time.monotonic() - self._committed > COMMIT_SECONDS):
             self.flush()
+        self.progress(again=0)
+
+    def progress(self, again: int) -> None:
+        """Tell what was done so far; ``again``: faces of which a second look was taken."""
         self._progress(
             read=self._read + sum(self._reading.values()),
             total=self._total,
             items=self._items,
-            faces=self._faces,
+            faces=self._faces + again,
             candidates=self._candidates,
         )
 
@@ -272,6 +288,9 @@ def _case(
 ) -> Case:
     require_searchable(gallery, runtime.pack)
     run = _run_record(sources, gallery, runtime, calibration, settings)
+    if calibration is not None and settings.threshold is None:
+        planned = operating_point(calibration, settings.expected_false, run["gallery"]["enrolled"], inventory.pictures)
+        run["planned"] = {"searches": planned.searches, "threshold": planned.threshold}
     rows = [
         SourceRow(number, next(file.locator.chain()).ordinal, file.locator, file.size, file.mtime_ns)
         for number, file in enumerate(inventory.files)
@@ -303,6 +322,7 @@ def _run_record(
             "path": str(gallery.path),
             "digest": gallery.digest,
             "subjects": info["subjects"],
+            "enrolled": info["enrolled"],
             "templates": info["templates"],
             "pictures": info["templates"],
         },
@@ -395,12 +415,12 @@ def _refuse_case_inside(case: Path, sources: Sequence[Path]) -> None:
             raise UsageError(f"{case}: is also a source. Give the case a name of its own.")
 
 
-def _summary(case: Case, matcher: Matcher, calibration: Calibration | None, settings: Settings) -> dict[str, Any]:
+def _summary(case: Case, calibration: Calibration | None, settings: Settings) -> dict[str, Any]:
     totals = case.totals()
     threshold = settings.threshold
     if threshold is None and calibration is not None:
-        chance = min(settings.expected_false / max(totals.face_pairs, 1), LARGEST_CHANCE)
-        threshold = calibration.threshold(chance)
+        point = operating_point(calibration, settings.expected_false, totals.gallery_people, totals.searches)
+        threshold = point.threshold
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "searches": totals.searches,
@@ -408,4 +428,5 @@ def _summary(case: Case, matcher: Matcher, calibration: Calibration | None, sett
         "face_pairs": totals.face_pairs,
         "picture_pairs": totals.picture_pairs,
         "threshold": threshold,
+        "second_looks": case.count("second_looks"),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from leakmatch.case.store import Candidate, Key, Totals
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.store import Gallery
+from leakmatch.matching.verdict import Verdict
 from leakmatch.pipeline.matcher import Matcher, require_searchable
-from leakmatch.pipeline.scan import pack_calibration
+from leakmatch.pipeline.scan import calibration_for
+from leakmatch.pipeline.second_look import Face, is_near, look_again
 from leakmatch.pipeline.start import start, take_inventory
-from leakmatch.pipeline.tasks import FileTask
+from leakmatch.pipeline.tasks import Executor, FileTask
 from leakmatch.records import Entry, ImageAnalysis, Incident, Outcome
 from leakmatch.settings import Settings
 
@@ -35,7 +37,6 @@ class SearchResult:
 def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchResult:
     """Candidates for every face in ``photos`` (files, folders or archives), strongest first within a face."""
     pack = load_pack(settings.pack)
-    calibration = pack_calibration(pack, settings)
     inventory = take_inventory(photos)
     runtime = make_ready(pack, settings.engine)
     with (
@@ -43,8 +44,9 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
         Gallery.open(gallery, steady=True) as opened,
     ):
         require_searchable(opened, pack)
+        calibration = calibration_for(opened, pack, settings)
         matcher = Matcher(opened, calibration, settings)
-        names = opened.names()
+        names, pictures = opened.names(), opened.info()["templates"]
         sink = _Sink()
         tasks = (
             FileTask(number, file.path, file.locator, file.size)
@@ -54,26 +56,55 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
         executor.run(tasks, sink)
         seen = [sink.seen[key] for key in sorted(sink.seen)]
         flat = [(path, entry, analysis) for path, entry, analyses in seen for analysis in analyses]
-        verdicts = matcher.match([(entry.sha256, analysis) for _, entry, analysis in flat])
+        candidates = [
+            [Candidate(Key(0, number), **asdict(verdict)) for verdict in found]
+            for number, found in enumerate(matcher.match([(entry.sha256, analysis) for _, entry, analysis in flat]))
+        ]
+        resolution = 0.0 if calibration is None else calibration.resolution
+        totals = Totals(matcher.searches, len(flat), matcher.people, pictures, resolution)
+        judge = Judge(totals, settings.expected_false, settings.expected_false, settings.threshold)
+        _look_again(candidates, [analysis for _, _, analysis in flat], judge, executor, matcher)
     result = SearchResult(photos=len(sink.seen), approximate=matcher.approximate())
     result.problems = [
         {"path": file.locator.path, "outcome": str(file.outcome), "detail": file.detail}
         for file in inventory.files
         if file.outcome is not None
     ]
-    totals = Totals(matcher.searches, len(flat), matcher.templates, matcher.templates)
-    judge = Judge(totals, settings.expected_false, settings.expected_false, settings.threshold)
-    for (path, _, analysis), found in zip(flat, verdicts, strict=True):
+    for (path, _, analysis), found in zip(flat, candidates, strict=True):
         result.faces += len(analysis.faces)
         shown = path if not analysis.frame else f"{path} (frame {analysis.frame})"
         if analysis.outcome is not Outcome.DONE:
             detail = analysis.detail or ("no face was found" if analysis.outcome is Outcome.NO_FACE else "")
             result.problems.append({"path": shown, "outcome": str(analysis.outcome), "detail": detail})
-        for verdict in found:
-            row = _row(Candidate(Key(0, 0), **asdict(verdict)), analysis, judge)
-            result.candidates.append({"path": shown, "name": names.get(verdict.subject_id, ""), **row})
+        for candidate in found:
+            row = _row(candidate, analysis, judge)
+            result.candidates.append({"path": shown, "name": names.get(candidate.subject_id, ""), **row})
     result.problems += sink.problems
     return result
+
+
+def _look_again(
+    candidates: list[list[Candidate]],
+    analyses: Sequence[ImageAnalysis],
+    judge: Judge,
+    executor: Executor,
+    matcher: Matcher,
+) -> None:
+    """Take second looks as a scan does; what they find replaces what was found, picture by picture in
+    ``candidates``."""
+    faces = [
+        Face(best.key, best.face, analyses[number].crops[best.face], tuple(c for c in found if c.face == best.face))
+        for number, found in enumerate(candidates)
+        for best in found
+        if best.rank == 1 and best.face is not None and is_near(best, judge)
+    ]
+
+    def done(face: Face, verdicts: list[Verdict]) -> None:
+        found = candidates[face.key.position]
+        found[:] = [c for c in found if c.face != face.face] + [Candidate(face.key, **asdict(v)) for v in verdicts]
+        found.sort(key=lambda c: (c.face is None, c.face or 0, c.rank))
+
+    look_again(faces, executor, matcher, done)
 
 
 class _Sink:
@@ -97,8 +128,7 @@ class _Sink:
 
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Keep the analyses."""
-        kept = [replace(analysis, crops=()) for analysis in analyses]
-        self.seen[task.file, entry.position] = (entry.locator.path, entry, kept)
+        self.seen[task.file, entry.position] = (entry.locator.path, entry, analyses)
 
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """Name the photo as quarantined."""
@@ -123,7 +153,10 @@ def _row(candidate: Candidate, analysis: ImageAnalysis, judge: Judge) -> dict[st
         "rank": candidate.rank,
         "score": candidate.score,
         "expected_false": judge.expected_false(candidate),
+        **dict(zip(("expected_false_low", "expected_false_high"), judge.interval(candidate), strict=True)),
+        "extrapolated": judge.extrapolated(candidate),
         "evidence": str(candidate.evidence),
         "hash_distance": candidate.hash_distance,
+        "looks": candidate.looks,
         "decision": str(judge.decision(candidate)),
     }

@@ -17,6 +17,7 @@ from leakmatch.errors import ItemError
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.geometry import inside_picture
 from leakmatch.faces.picture import Picture, View
+from leakmatch.faces.quality import sharpness
 from leakmatch.hashing.algorithms import MAP_SIDE
 from leakmatch.hashing.contrast import contrast_maps
 from leakmatch.hashing.perceptual import picture_hashes
@@ -29,8 +30,9 @@ CROP_QUALITY: Final = 90  # JPEG quality of the face crops kept as evidence
 class Looker:
     """Looks at one picture after another.
 
-    ``mirrored`` is for the gallery's side: mirror images are hashed, too, and averaged into the templates. A scanned
-    picture is hashed in its four turns instead, so that the two meet in all eight ways.
+    ``mirrored`` is for the gallery's side: mirror images are hashed, too, and averaged into the templates; templates
+    without them are given beside these. A scanned picture is hashed in its four turns instead, so that the two meet in
+    all eight ways.
     """
 
     def __init__(self, engine: FaceEngine, budget: Budget, *, mirrored: bool) -> None:
@@ -60,6 +62,25 @@ class Looker:
             analyses[0] = replace(analyses[0], outcome=Outcome.PARTIAL, detail=f"a later frame: {broken.detail}")
         return analyses
 
+    def look_again(self, crop: bytes) -> ImageAnalysis:
+        """The template of an aligned crop that was kept as JPEG, averaged with that of its mirror image.
+
+        The crop is the whole picture and its only face. A crop that cannot be decoded has no template.
+        """
+        try:
+            image = next(iter(decode(crop, self._budget)))
+        except ItemError as error:
+            return _failed(error, ("imaging", error.code, str(error)))
+        height, width = image.bgr.shape[:2]
+        faces = FaceBatch(
+            np.zeros(1, np.int32),
+            np.array([[0, 0, width, height]], np.float32),
+            np.zeros((1, 5, 2), np.float32),
+            np.ones(1, np.float32),
+        )
+        templates = self._engine.embed_again(image.bgr)
+        return ImageAnalysis(0, Outcome.DONE, "", width, height, (), faces, templates, (), (b"",))
+
     def _picture(self, image: DecodedImage, payload: bytes) -> ImageAnalysis:
         first = View(image.bgr, image.scale)
         failed: list[ItemError] = []
@@ -73,7 +94,8 @@ class Looker:
             return first
 
         picture = Picture(first, image.source_size, larger)
-        faces, templates, crops = self._engine.analyse(picture, mirrored=self._mirrored)
+        faces, crops = self._engine.find(picture)
+        templates, plain = self._engine.templates(faces, crops, mirrored=self._mirrored)
         outcome = Outcome.DONE if len(faces) else Outcome.NO_FACE
         if failed:
             reason = f"not looked at closely, small faces may be missed: {failed[0]}"
@@ -97,6 +119,9 @@ class Looker:
             ),
             crops=tuple(_jpegs(crops)),
             incidents=tuple(_incidents(image)),
+            plain=plain,
+            sharpness=sharpness(crops).astype(np.float32) if self._mirrored else None,
+            jpeg_quality=image.jpeg_quality,
         )
 
 

@@ -84,12 +84,14 @@ class Setup:
         if len(analyses) > self.budget.frames + 1:
             raise ProtocolError("A worker looked at more frames than it may.")
         for analysis in analyses:
-            templates = analysis.templates
-            if templates is not None and (templates.model_id, templates.vectors.shape[1]) != (
-                self.model_id,
-                self.dimension,
-            ):
-                raise ProtocolError("A worker made templates with another model.")
+            for templates in (analysis.templates, analysis.plain):
+                if templates is not None and (templates.model_id, templates.vectors.shape[1]) != (
+                    self.model_id,
+                    self.dimension,
+                ):
+                    raise ProtocolError("A worker made templates with another model.")
+            if (analysis.plain is not None) != (self.mirrored and analysis.templates is not None):
+                raise ProtocolError("A worker looked at a picture for the other side.")
 
 
 class Sink(Protocol):
@@ -122,6 +124,9 @@ class Executor(Protocol):
 
     def run(self, tasks: Iterable[FileTask], sink: Sink) -> None:
         """Walk every file and look at every picture the sink wants."""
+
+    def look_again(self, crops: Iterable[tuple[FileTask, Entry, bytes]], sink: Sink) -> None:
+        """Embed crops of faces once more, each together with its mirror image; the sink takes their templates."""
 
     def close(self) -> None:
         """End all workers."""

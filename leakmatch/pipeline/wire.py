@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leakmatch.arrays import Array, check
+from leakmatch.arrays import Array, FloatArray, check, check_finite
 from leakmatch.errors import UsageError
 from leakmatch.hashing.algorithms import HASH_BYTES
 from leakmatch.locator import Locator
@@ -114,6 +114,8 @@ def analysis_message(analyses: Sequence[ImageAnalysis]) -> tuple[Fields, Arrays]
             "picture_hashes": [batch.algorithm for batch in analysis.picture_hashes],
             "face_hashes": [batch.algorithm for batch in analysis.face_hashes],
             "model_id": None if analysis.templates is None else analysis.templates.model_id,
+            "plain": analysis.plain is not None,
+            "jpeg_quality": analysis.jpeg_quality,
         }
         for scope, batches in (("p", analysis.picture_hashes), ("f", analysis.face_hashes)):
             if batches:  # as one array for all algorithms: what the parent unpacks is what a large machine waits for
@@ -127,6 +129,12 @@ def analysis_message(analyses: Sequence[ImageAnalysis]) -> tuple[Fields, Arrays]
                 f"{i}.vectors": batch_t.vectors,
                 f"{i}.face_quality": batch_t.quality,
                 f"{i}.valid": batch_t.valid,
+            }
+        if analysis.plain is not None and analysis.sharpness is not None:  # the gallery's side; of the same faces
+            arrays |= {
+                f"{i}.plain": analysis.plain.vectors,
+                f"{i}.plain_valid": analysis.plain.valid,
+                f"{i}.sharpness": analysis.sharpness,
             }
         arrays[f"{i}.crops"] = np.frombuffer(b"".join(analysis.crops), dtype=np.uint8)
         arrays[f"{i}.crop_sizes"] = np.array([len(crop) for crop in analysis.crops], dtype=np.int32)
@@ -156,6 +164,7 @@ def _read_picture(fields: Fields, arrays: Any, i: int) -> ImageAnalysis:
         )
         if len(templates) != len(faces):
             raise ValueError("templates")
+    plain, sharpness = _read_gallery_side(templates, arrays, i) if fields["plain"] else (None, None)
     sizes = arrays[f"{i}.crop_sizes"]
     check(sizes, (len(faces),), np.int32, "crop_sizes")
     if (sizes < 0).any() or (sizes > _MAX_CROP).any() or int(sizes.sum()) != len(arrays[f"{i}.crops"]):
@@ -174,7 +183,20 @@ def _read_picture(fields: Fields, arrays: Any, i: int) -> ImageAnalysis:
         _read_hashes(fields["face_hashes"], arrays, f"{i}.f", len(faces)),
         tuple(joined[end - size : end] for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)),
         tuple((_text(stage), _code(code), _text(text)) for stage, code, text in fields["incidents"]),
+        plain,
+        sharpness,
+        _jpeg_quality(fields["jpeg_quality"]),
     )
+
+
+def _read_gallery_side(templates: TemplateBatch | None, arrays: Any, i: int) -> tuple[TemplateBatch, FloatArray]:
+    if templates is None:
+        raise ValueError("plain")
+    vectors, sharpness = arrays[f"{i}.plain"], arrays[f"{i}.sharpness"]
+    check(vectors, templates.vectors.shape, np.float32, "plain")
+    check(sharpness, (len(templates),), np.float32, "sharpness")
+    check_finite(sharpness, "sharpness")
+    return TemplateBatch(vectors, templates.quality, arrays[f"{i}.plain_valid"], templates.model_id), sharpness
 
 
 def _read_hashes(algorithms: list[Any], arrays: Any, prefix: str, count: int) -> tuple[HashBatch, ...]:
@@ -210,6 +232,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise TypeError("text")
     return value.encode("utf-8", "backslashreplace").decode()
+
+
+def _jpeg_quality(value: Any) -> int | None:
+    if value is not None and not 1 <= _count(value) <= 100:
+        raise ValueError("jpeg_quality")
+    return value if value is None else int(value)
 
 
 def _count(value: Any) -> int:

@@ -23,7 +23,7 @@ from typing import Final
 
 from leakmatch.errors import LeakMatchError
 from leakmatch.locator import Locator
-from leakmatch.pipeline.channel import Channel, ChannelClosed, Message
+from leakmatch.pipeline.channel import Channel, ChannelClosed, Message, memory_file
 from leakmatch.pipeline.tasks import Ranges, Setup
 from leakmatch.pipeline.wire import analysis_message, entry_fields, incident_fields
 from leakmatch.records import Entry
@@ -125,10 +125,8 @@ class Reader:
             or self._waiting_items >= self._setup.in_flight_items
         ):
             self._receive()
-        descriptor = os.memfd_create("picture", os.MFD_CLOEXEC)
+        descriptor = memory_file(payload)
         try:
-            with open(descriptor, "wb", closefd=False) as memory:
-                memory.write(payload)
             self._channel.send("entry", {"file": file, **entry_fields(entry)}, descriptor=descriptor)
         finally:
             os.close(descriptor)
@@ -162,7 +160,9 @@ class Analyser:
             finally:
                 os.close(message.descriptor)
             try:
-                fields, arrays = analysis_message(self._looker.look(payload))
+                again = message.kind == "again"
+                analyses = [self._looker.look_again(payload)] if again else self._looker.look(payload)
+                fields, arrays = analysis_message(analyses)
             except MemoryError:
                 self._channel.send("gave-up", {"message": "the picture needs more memory than a worker may use"})
                 continue

@@ -21,12 +21,12 @@ def exported(run: Run, case: Path, what: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def large(run: Run, demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's gallery with 12,000 templates more, of 200 people who do not exist."""
+    """The demo's gallery with 12,000 people more who do not exist, in 200 groups of people alike."""
     folder = tmp_path_factory.mktemp("large")
     with Gallery.open(demo / "demo.gallery") as opened:
         model_id = opened.model_id
     vectors, _ = groups(np.random.default_rng(31), 200, 60)
-    ids = np.array([f"nobody-{i // 60:03}" for i in range(len(vectors))])
+    ids = np.array([f"nobody-{i:05}" for i in range(len(vectors))])
     np.savez(folder / "t.npz", vectors=vectors, subject_id=ids, model_id=np.array(model_id))
     gallery = folder / "large.gallery"
     gallery.write_bytes((demo / "demo.gallery").read_bytes())

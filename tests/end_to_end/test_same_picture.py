@@ -14,7 +14,7 @@ from leakmatch.faces.packs import load_pack
 from leakmatch.gallery.store import Gallery
 from leakmatch.pipeline.enrol import enroll
 from leakmatch.pipeline.matcher import Matcher
-from leakmatch.pipeline.scan import pack_calibration
+from leakmatch.pipeline.scan import calibration_for
 from leakmatch.pipeline.stages import Looker
 from leakmatch.records import Budget, Evidence
 from leakmatch.settings import Settings
@@ -30,7 +30,7 @@ class Scan:
     def __init__(self, gallery: Gallery, home: Path) -> None:
         pack = load_pack("opencv-zoo", home)
         self.looker = Looker(FaceEngine(pack), Budget(), mirrored=False)
-        self.matcher = Matcher(gallery, pack_calibration(pack, Settings()), Settings())
+        self.matcher = Matcher(gallery, calibration_for(gallery, pack, Settings()), Settings())
 
     def __call__(self, bgr: np.ndarray) -> dict[str, Evidence]:
         payload = cv2.imencode(".jpg", np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
@@ -82,6 +82,25 @@ def test_copies_are_the_same_picture(scan: Scan, sample_photos: Path, copy: str)
         found = scan(COPIES[copy](bgr))
         assert found.get(subject) is Evidence.SAME_PICTURE, name
         assert not [other for other in found if other != subject and found[other] is Evidence.SAME_PICTURE]
+
+
+def test_the_copied_photo_of_several_is_named(sample_photos: Path, pack_home: Path, tmp_path: Path) -> None:
+    names = ["obama2.jpg", "obama.jpg", "obama3.jpg"]
+    for place, name in enumerate(names):
+        (tmp_path / "obama").mkdir(exist_ok=True)
+        (tmp_path / "obama" / f"{place}.jpg").write_bytes((sample_photos / name).read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEAKMATCH_HOME", str(pack_home))
+        enroll(tmp_path / "gallery", [tmp_path], Settings(workers=1, isolation=False))
+        with Gallery.open(tmp_path / "gallery") as gallery:
+            again = Scan(gallery, pack_home)
+            for place, name in enumerate(names):
+                bgr = cropped(cv2.imread(str(sample_photos / name)))
+                payload = cv2.imencode(".jpg", np.ascontiguousarray(bgr))[1].tobytes()
+                ((verdict,),) = again.matcher.match([(None, again.looker.look(payload)[0])])
+                assert verdict.evidence is Evidence.SAME_PICTURE
+                paths = {photo["enrolment_id"]: Path(photo["path"]).name for photo in gallery.photos("obama")}
+                assert paths[verdict.enrolment] == f"{place}.jpg"
 
 
 @pytest.mark.parametrize("name", ["obama2.jpg", "obama3.jpg"])

@@ -20,7 +20,6 @@ from leakmatch.faces.graph import rewritten
 from leakmatch.faces.looks import _spans
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.session import open_session
-from leakmatch.matching.calibration import GRID, Calibration, count_at_or_above, write_calibration
 
 coordinates = st.floats(-1e4, 1e4, width=32)
 few = settings(max_examples=40, deadline=None)
@@ -85,21 +84,3 @@ def test_any_picture_gives_rows_that_belong_together(engine: FaceEngine, data: s
     picture = data.draw(hnp.arrays(np.uint8, (*shape, 3)))
     faces, templates, crops = engine.analyse(picture)
     assert len(faces) == len(templates) == len(crops)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.3), st.floats(-0.3, 0.3))
-def test_a_calibration_falls_and_inverts(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, deviation: float, mean: float
-) -> None:
-    scores = np.random.default_rng(seed).normal(mean, deviation, 20_000).clip(-1, 1).astype(np.float32)
-    file = tmp_path_factory.mktemp("calibration") / "calibration.json"
-    write_calibration(file, "m", "d", count_at_or_above(scores), {})
-    calibration = Calibration.load(file)
-    rates = calibration.fmr(GRID)
-    assert (np.diff(rates) <= 0).all()
-    assert ((rates > 0) & (rates <= 1)).all()
-    for rate in (0.5, 1e-2, 1e-4, 1e-8):
-        threshold = calibration.threshold(rate)
-        assert threshold > 1 or calibration.fmr(threshold) <= rate
-        assert threshold == -1 or calibration.fmr(round(threshold - 1e-4, 4)) > rate

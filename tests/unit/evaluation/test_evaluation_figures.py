@@ -16,6 +16,7 @@ from leakmatch.evaluation.figures import (
     Scores,
     equal_error,
     fold_accuracy,
+    roc,
     true_match_rates,
 )
 
@@ -146,3 +147,15 @@ def test_no_threshold_decides_more_of_the_other_folds_rightly(pairs: tuple[list[
     found = fold_accuracy(scores, same, ["x"] * len(once) + ["y"] * len(once))
     assert [f.correct.count for f in found.folds] == [best, best]
     assert all(LOWEST <= f.threshold < BEYOND for f in found.folds)
+
+
+@settings(max_examples=60, deadline=None)
+@given(both_kinds)
+def test_the_roc_is_what_counting_gives(pairs: tuple[list[float], list[float]]) -> None:
+    scores, same = arrays(*pairs)
+    curve = roc(scores, same)
+    for threshold, fmr, tmr in zip(curve.threshold, curve.fmr, curve.tmr, strict=True):
+        assert (round(tmr * len(pairs[0])), round(fmr * len(pairs[1]))) == counts(scores, same, threshold)
+    assert (np.diff(curve.threshold) < 0).all()
+    assert curve.fmr[0] == curve.tmr[0] == 0
+    assert [set(point) for point in curve.to_json()] == [{"threshold", "fmr", "tmr"}] * len(curve.to_json())

@@ -11,54 +11,16 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from colours import ANNA, BERT, CLEO, DORA, NOBODY, Colours, photo
 
-from leakmatch.arrays import ByteArray
 from leakmatch.cli.app import run
 from leakmatch.errors import UsageError
-from leakmatch.evaluation import verification
 from leakmatch.evaluation.verification import Verification, read_pairs, verify_pairs
-from leakmatch.faces.packs import Pack, shipped
-from leakmatch.faces.picture import Picture
-from leakmatch.faces.runtime import Runtime
-from leakmatch.pipeline import inline
-from leakmatch.records import FaceBatch, Outcome, TemplateBatch
+from leakmatch.records import Outcome
 from leakmatch.settings import Settings
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
-
-ANNA, BERT, CLEO, DORA, NOBODY = (220, 10, 10), (10, 220, 10), (10, 10, 220), (160, 160, 10), (0, 0, 0)
-
-
-class Colours:
-    """Finds a face in each square of 64 pixels that is not black, last one first; its template is its colour."""
-
-    looked_at = 0
-
-    def __init__(self, pack: Pack, engine: str) -> None:
-        self._model_id = pack.model_id
-
-    def analyse(self, picture: Picture, *, mirrored: bool) -> tuple[FaceBatch, TemplateBatch, ByteArray]:
-        bgr = picture.at_least(1.0).pixels
-        Colours.looked_at += 1
-        squares = [(x, bgr[:64, x : x + 64].mean(axis=(0, 1))) for x in range(0, bgr.shape[1], 64)]
-        faces = [(x, colour) for x, colour in reversed(squares) if colour.max() > 20]
-        n = len(faces)
-        boxes = np.array([(x, 0, x + 64, 64) for x, _ in faces], np.float32).reshape(n, 4)
-        vectors = np.array([colour / np.linalg.norm(colour) for _, colour in faces], np.float32).reshape(n, 3)
-        batch = FaceBatch(np.zeros(n, np.int32), boxes, np.zeros((n, 5, 2), np.float32), np.ones(n, np.float32))
-        templates = TemplateBatch(vectors, np.ones(n, np.float32), np.ones(n, np.bool_), self._model_id)
-        return batch, templates, np.zeros((n, 112, 112, 3), np.uint8)
-
-
-def photo(*squares: tuple[int, int, int]) -> bytes:
-    pixels = np.concatenate([np.full((64, 64, 3), colour, np.uint8) for colour in squares], axis=1)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
 
 PHOTOS = {
     f"{name}/{number}.png": photo(colour)
@@ -72,20 +34,6 @@ ROWS = [(1, name, 1, name, 2) for name in ("anna", "bert", "cleo", "dora")] + [
     (0, "dora", 1, "cleo", 1),
 ]
 PAIRS = [(same, f"{a}/{i}.png", f"{b}/{j}.png") for same, a, i, b, j in ROWS]
-
-
-@pytest.fixture
-def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pack whose model files are never opened."""
-    monkeypatch.setattr(inline, "FaceEngine", Colours)
-    monkeypatch.setattr(verification, "make_ready", lambda pack, engine: Runtime(pack, "colours", "1", {}))
-    monkeypatch.setenv("LEAKMATCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(Colours, "looked_at", 0)
-    folder = tmp_path / "pack"
-    shutil.copytree(shipped("opencv-zoo"), folder)
-    for name in ("face_detection_yunet_2023mar.onnx", "face_recognition_sface_2021dec.onnx"):
-        (folder / name).write_bytes(b"")
-    return folder
 
 
 @pytest.fixture
@@ -244,10 +192,13 @@ def test_the_command_from_photos_to_figures(
     assert "too few pairs" in shown.out
     assert "no-face  anna/2.png: no face was found" in shown.out
     assert "1 images without a usable face, in 2 pairs" in shown.err
-    assert run([*command, "--json"]) == 0
+    assert run([*command, "--json", "--plots", str(tmp_path / "plots")]) == 0
     shown = capsys.readouterr()
     found = json.loads(shown.out)
     assert shown.err == ""
+    assert sorted(file.name for file in (tmp_path / "plots").iterdir()) == ["roc.png", "roc.svg"]
+    assert found["roc"][0] == {"threshold": pytest.approx(1, abs=0.1), "fmr": 0, "tmr": 0}
+    assert found["roc"][-1]["fmr"] <= 1
     assert found["pairs"] == {"same": 4, "different": 4, "failed": 2}
     assert found["failures_to_acquire"] == [{"path": "anna/2.png", "outcome": "no-face", "detail": "no face was found"}]
     assert found["accuracy"]["correct"]["count"] == 7

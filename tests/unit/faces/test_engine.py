@@ -44,6 +44,11 @@ def test_a_copy_of_another_size_gives_nearly_the_same_template(engine: FaceEngin
 
 def test_a_template_for_a_gallery_is_the_mean_of_face_and_mirror_image(engine: FaceEngine, portrait: ByteArray) -> None:
     plain, both = engine.analyse(portrait)[1], engine.analyse(portrait, mirrored=True)[1]
+    at_once = engine.templates(*engine.find(portrait), mirrored=True)
+    assert at_once[1] is not None
+    assert np.array_equal(at_once[0].vectors, both.vectors)
+    assert np.array_equal(at_once[1].vectors, plain.vectors)
+    assert engine.templates(*engine.find(portrait))[1] is None
     assert 0.8 < plain.vectors[0] @ both.vectors[0] < 0.9999
     assert np.linalg.norm(both.vectors[0]) == pytest.approx(1, abs=1e-5)
 

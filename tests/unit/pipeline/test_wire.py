@@ -10,6 +10,7 @@ import pytest
 from leakmatch.hashing.algorithms import CONTRAST_LEVELS, DHASH, HASH_BYTES, PHASH, PHASH_TURNED
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import Message, ProtocolError
+from leakmatch.pipeline.tasks import Setup
 from leakmatch.pipeline.wire import (
     analysis_message,
     entry_fields,
@@ -18,13 +19,23 @@ from leakmatch.pipeline.wire import (
     read_entry,
     read_incident,
 )
-from leakmatch.records import Entry, FaceBatch, HashBatch, ImageAnalysis, Incident, ItemKind, Outcome, TemplateBatch
+from leakmatch.records import (
+    Budget,
+    Entry,
+    FaceBatch,
+    HashBatch,
+    ImageAnalysis,
+    Incident,
+    ItemKind,
+    Outcome,
+    TemplateBatch,
+)
 
 LOCATOR = Locator.root("file", "a.zip", b"a.zip", 0).child("zip", "b\udcff", b"b\xff", 3)
 ENTRY = Entry(LOCATOR, 7, ItemKind.IMAGE, 12, bytes(range(32)), Outcome.PARTIAL, "why")
 
 
-def analysis(faces: int = 2, frame: int = 0) -> ImageAnalysis:
+def analysis(faces: int = 2, frame: int = 0, *, plain: bool = True) -> ImageAnalysis:
     rng = np.random.default_rng(faces)
     vectors = rng.normal(size=(faces, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -39,6 +50,7 @@ def analysis(faces: int = 2, frame: int = 0) -> ImageAnalysis:
             ((PHASH, CONTRAST_LEVELS, DHASH), faces, index),
         )
     )
+    quality = rng.random(faces, np.float32)
     return ImageAnalysis(
         frame,
         Outcome.DONE,
@@ -52,10 +64,13 @@ def analysis(faces: int = 2, frame: int = 0) -> ImageAnalysis:
             rng.random((faces, 5, 2), np.float32),
             rng.random(faces, np.float32),
         ),
-        TemplateBatch(vectors, rng.random(faces, np.float32), np.ones(faces, np.bool_), "model"),
+        TemplateBatch(vectors, quality, np.ones(faces, np.bool_), "model"),
         face,
         tuple(bytes([i]) * (i + 1) for i in range(faces)),
         (("imaging", "truncated", "half"),),
+        TemplateBatch(vectors[:, ::-1].copy(), quality, np.ones(faces, np.bool_), "model") if plain else None,
+        rng.random(faces, np.float32) if plain else None,
+        75 if plain else None,
     )
 
 
@@ -75,7 +90,7 @@ def test_an_entry_and_an_incident_come_back() -> None:
 
 @pytest.mark.parametrize("faces", [0, 1, 5])
 def test_analyses_come_back(faces: int) -> None:
-    sent = [analysis(faces), analysis(1, frame=4)]
+    sent = [analysis(faces), analysis(1, frame=4, plain=False)]
     fields, arrays = analysis_message(sent)
     assert all(map(equal, sent, read_analysis(Message("looked", fields, arrays))))
 
@@ -115,6 +130,11 @@ def test_an_unsound_entry_is_refused(field: str, value: object) -> None:
         ("0.p.bits", np.zeros((5, 1, 8), np.uint8)),
         ("0.f.bits", np.zeros((2, 24), np.uint8)),
         ("0.f.quality", np.zeros((1, 1), np.float32)),
+        ("0.plain", np.ones((2, 8), np.float32)),
+        ("0.plain", np.zeros((2, 7), np.float32)),
+        ("0.plain_valid", np.zeros(2, np.bool_)),
+        ("0.sharpness", np.zeros(1, np.float32)),
+        ("0.sharpness", np.full(2, np.nan, np.float32)),
     ],
 )
 def test_an_unsound_analysis_is_refused(name: str, array: np.ndarray) -> None:
@@ -123,12 +143,34 @@ def test_an_unsound_analysis_is_refused(name: str, array: np.ndarray) -> None:
         read_analysis(Message("looked", fields, {**arrays, name: array}))
 
 
+@pytest.mark.parametrize("quality", [0, 101, True, "75", 1.5])
+def test_an_unsound_jpeg_quality_is_refused(quality: object) -> None:
+    fields, arrays = analysis_message([analysis()])
+    fields["pictures"][0]["jpeg_quality"] = quality
+    with pytest.raises(ProtocolError):
+        read_analysis(Message("looked", fields, arrays))
+
+
 @pytest.mark.parametrize("names", [["phash64/another"], [5], [[]], [PHASH], [PHASH, DHASH, DHASH]])
 def test_unknown_hashes_and_such_that_do_not_fit_are_refused(names: list[object]) -> None:
     fields, arrays = analysis_message([analysis()])
     fields["pictures"][0]["face_hashes"] = names
     with pytest.raises(ProtocolError):
         read_analysis(Message("looked", fields, arrays))
+
+
+def test_templates_must_be_of_the_model_and_the_side_that_was_asked_for() -> None:
+    def setup(model_id: str = "model", mirrored: bool = True) -> Setup:
+        return Setup("pack", "onnxruntime", Budget(), mirrored, model_id, 8)
+
+    sound, scanned = analysis(), analysis(plain=False)
+    setup().check([sound])
+    setup(mirrored=False).check([scanned])
+    assert sound.plain is not None
+    other = dataclasses.replace(sound, plain=dataclasses.replace(sound.plain, model_id="other"))
+    for wrong, asked in ((sound, setup("other")), (other, setup()), (scanned, setup()), (sound, setup(mirrored=False))):
+        with pytest.raises(ProtocolError):
+            asked.check([wrong])
 
 
 def test_missing_arrays_and_wrong_frames_are_refused() -> None:

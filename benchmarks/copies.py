@@ -132,15 +132,17 @@ CHANGES: dict[str, Change] = {
 
 
 class Matching(Matcher):
-    """The matcher of a scan, which also notes what it compared: score and distance by enrolled photo."""
+    """The matcher of a scan, which also notes what it compared: the distance by enrolled photo."""
 
-    compared: dict[str, tuple[float, int | None]]
+    compared: dict[str, int | None]
 
-    def copy_distances(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, int]]:
-        self.compared = {v.subject_id: (v.score, None) for v in verdicts if v.score and v.score >= COPY_SCORE}
-        for verdict, distance in super().copy_distances(analysis, verdicts):
-            self.compared[verdict.subject_id] = (verdict.score or 0.0, distance)
-            yield verdict, distance
+    def copy_distances(
+        self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]
+    ) -> Iterator[tuple[Verdict, int, int | None]]:
+        self.compared = {}
+        for verdict, enrolment, distance in super().copy_distances(analysis, verdicts):
+            self.compared[verdict.subject_id] = distance
+            yield verdict, enrolment, distance
 
 
 class Judge:
@@ -198,7 +200,7 @@ def different(judge: Judge, archive: zipfile.ZipFile, names: list[str], same: se
         for other, about in judge.same_pictures(archive.read(name)).items():
             if other != name:
                 called[name, other] = about
-        for other, (_, distance) in judge.matcher.compared.items():
+        for other, distance in judge.matcher.compared.items():
             pair = frozenset((name, other))
             if other != name and pair not in same:
                 past[person(name) == person(other)].add(pair)

@@ -20,9 +20,9 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray, LongArray, check
 from leakmatch.hashing.algorithms import LEVEL_SCALE, LEVEL_ZERO, MAP_BYTES, MAP_SIDE
 
-#: A face that scores less is of no copy, or of one too poor to tell; with several enrolled photos the score is that of
-#: their mean, to which a copy of one is less near. It only bounds the work: the maps decide.
-COPY_SCORE: Final = 0.5
+#: Templates with a smaller cosine, as they are stored, are of no copy, or of one too poor to tell. It only bounds the
+#: work: the maps decide.
+COPY_SCORE: Final = 0.7
 
 #: A face this near in bits is a copy. Nearest of two photos of one person: 29 bits, the next 39 and 56.
 COPY_DISTANCE: Final = 16

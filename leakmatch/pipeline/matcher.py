@@ -29,6 +29,9 @@ from leakmatch.settings import Settings
 #: A second's faces against fewer templates take one thread some milliseconds; nobody waits for that.
 THREADS_FROM: Final = 200_000
 
+#: A face that scores less with a person is a copy of none of their photos, however many these are.
+COPY_OF_ONE: Final = 0.3
+
 Picture = tuple[bytes | None, ImageAnalysis]
 
 
@@ -191,34 +194,43 @@ class Matcher:
         """``matches`` by file and hash, less those that the contrast maps overrule, and the faces that these find."""
         nearest: dict[int, int] = {}
         found: list[PictureMatch] = []
-        for verdict, distance in self.copy_distances(analysis, verdicts):
-            nearest[verdict.enrolment] = min(distance, nearest.get(verdict.enrolment, distance))
+        for verdict, enrolment, distance in self.copy_distances(analysis, verdicts):
+            if distance is None:
+                continue
+            nearest[enrolment] = min(distance, nearest.get(enrolment, distance))
             if distance <= COPY_DISTANCE:
                 subject, chance = verdict.subject_id, copy_probability(distance, verdict.chance)
-                same = PictureMatch(verdict.face, subject, verdict.enrolment, Evidence.SAME_PICTURE, distance, chance)
-                found.append(same)
+                found.append(PictureMatch(verdict.face, subject, enrolment, Evidence.SAME_PICTURE, distance, chance))
         return found + [
             match
             for match in matches
             if match.evidence is Evidence.SAME_FILE or nearest.get(match.enrolment, 0) <= OTHER_DISTANCE
         ]
 
-    def copy_distances(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, int]]:
-        """The distance of the contrast maps, wherever the templates of a face and an enrolled photo are near enough."""
+    def copy_distances(
+        self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]
+    ) -> Iterator[tuple[Verdict, int, int | None]]:
+        """Each enrolled photo whose template is near enough to a face for a copy, and how far its contrast map is.
+
+        The distance is ``None`` where the maps were not compared (:func:`~leakmatch.hashing.copies.copy_distances`).
+        """
         maps = next((batch.bits for batch in analysis.face_hashes if batch.algorithm == CONTRAST_LEVELS), None)
-        if maps is None:
+        if maps is None or analysis.templates is None:
             return
-        near: dict[int, list[tuple[Verdict, ByteArray]]] = {}
+        near: dict[int, list[tuple[Verdict, int, ByteArray]]] = {}
         for verdict in verdicts:
-            if verdict.face is not None and verdict.score is not None and verdict.score >= COPY_SCORE:
-                signs = self._gallery.hash_of(verdict.enrolment, FACE, CONTRAST_SIGNS)
+            if verdict.face is None or verdict.score is None or verdict.score < COPY_OF_ONE:
+                continue
+            enrolments, vectors = self._subjects.photos(verdict.enrolment)
+            scores = vectors @ analysis.templates.vectors[verdict.face]
+            for enrolment in enrolments[scores >= COPY_SCORE].tolist():
+                signs = self._gallery.hash_of(enrolment, FACE, CONTRAST_SIGNS)
                 if signs is not None:
-                    near.setdefault(verdict.face, []).append((verdict, signs))
-        for face, pairs in near.items():
-            distances = copy_distances(maps[face], np.stack([signs for _, signs in pairs]))
-            for (verdict, _), distance in zip(pairs, distances, strict=True):
-                if distance is not None:
-                    yield verdict, distance
+                    near.setdefault(verdict.face, []).append((verdict, enrolment, signs))
+        for face, photos in near.items():
+            distances = copy_distances(maps[face], np.stack([signs for _, _, signs in photos]))
+            for (verdict, enrolment, _), distance in zip(photos, distances, strict=True):
+                yield verdict, enrolment, distance
 
     def _picture_matches(self, pictures: Sequence[Picture]) -> Iterator[list[PictureMatch]]:
         whole = self._pictures.matches([analysis.picture_hashes for _, analysis in pictures])

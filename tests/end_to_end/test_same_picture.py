@@ -84,6 +84,25 @@ def test_copies_are_the_same_picture(scan: Scan, sample_photos: Path, copy: str)
         assert not [other for other in found if other != subject and found[other] is Evidence.SAME_PICTURE]
 
 
+def test_the_copied_photo_of_several_is_named(sample_photos: Path, pack_home: Path, tmp_path: Path) -> None:
+    names = ["obama2.jpg", "obama.jpg", "obama3.jpg"]
+    for place, name in enumerate(names):
+        (tmp_path / "obama").mkdir(exist_ok=True)
+        (tmp_path / "obama" / f"{place}.jpg").write_bytes((sample_photos / name).read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEAKMATCH_HOME", str(pack_home))
+        enroll(tmp_path / "gallery", [tmp_path], Settings(workers=1, isolation=False))
+        with Gallery.open(tmp_path / "gallery") as gallery:
+            again = Scan(gallery, pack_home)
+            for place, name in enumerate(names):
+                bgr = cropped(cv2.imread(str(sample_photos / name)))
+                payload = cv2.imencode(".jpg", np.ascontiguousarray(bgr))[1].tobytes()
+                ((verdict,),) = again.matcher.match([(None, again.looker.look(payload)[0])])
+                assert verdict.evidence is Evidence.SAME_PICTURE
+                paths = {photo["enrolment_id"]: Path(photo["path"]).name for photo in gallery.photos("obama")}
+                assert paths[verdict.enrolment] == f"{place}.jpg"
+
+
 @pytest.mark.parametrize("name", ["obama2.jpg", "obama3.jpg"])
 def test_another_photo_of_the_person_is_not(scan: Scan, sample_photos: Path, name: str) -> None:
     found = scan(cv2.imread(str(sample_photos / name)))

@@ -2,7 +2,8 @@
 
 The source of the thresholds and chances in ``leakmatch/hashing/evidence.py``. Compares every two pictures of a labelled
 set (a zip or folder with one folder per person), straight and mirrored, for three kinds of picture: the whole picture,
-the aligned face crop, and the portrait on a plain white ground, as on identity photos. Then makes copies of them.
+the aligned face crop, and the portrait on a plain white ground, as on identity photos. Whole pictures are compared
+turned by quarters, too. Then makes copies of them.
 
     python benchmarks/hash_collisions.py PORTRAITS.zip --models MODELS --same PAIRS.csv
 
@@ -39,18 +40,29 @@ LIMITS = (0, 2, 4, 6, 8, 10, 12, 14, 16, 20)
 
 @dataclass(frozen=True)
 class Hashes:
-    """``straight`` and ``mirror`` uint64[N,2] (phash, dhash); ``quality`` float32[N], the lesser of the two."""
+    """``straight`` and ``mirror`` uint64[N,2] (phash, dhash), ``turned`` uint64[T,N,2] by quarters, T being 0 or 3;
+    ``quality`` float32[N], the lesser of the two."""
 
     straight: Words
     mirror: Words
+    turned: Words
     quality: FloatArray
 
     @classmethod
-    def of(cls, images: list[ByteArray]) -> Hashes:
-        phash, dhash, phash_mirror, dhash_mirror = picture_hashes(images, mirrored=True)
-        words = [batch.bits.view(np.uint64).reshape(-1) for batch in (phash, dhash, phash_mirror, dhash_mirror)]
-        quality = np.minimum(phash.quality, dhash.quality)
-        return cls(np.stack(words[:2], axis=1), np.stack(words[2:], axis=1), quality)
+    def of(cls, images: list[ByteArray], turned: bool) -> Hashes:
+        batches = picture_hashes(images, mirrored=True, turned=turned)
+        words = np.stack([batch.bits.view(np.uint64).reshape(-1) for batch in batches])
+        pairs = words.reshape(-1, 2, len(images)).transpose(0, 2, 1)
+        return cls(pairs[0], pairs[1], pairs[2:], np.minimum(batches[0].quality, batches[1].quality))
+
+    def __getitem__(self, rows: Any) -> Hashes:
+        return Hashes(self.straight[rows], self.mirror[rows], self.turned[:, rows], self.quality[rows])
+
+    def ways(self) -> Iterator[tuple[str, Words, Words]]:
+        """Every way in which a scanned picture meets an enrolled one: its name, hashes as scanned, as enrolled."""
+        for name, scanned in (("", self.straight), *zip((" 90", " 180", " 270"), self.turned, strict=False)):
+            yield f"straight{name}", scanned, self.straight
+            yield f"mirrored{name}", scanned, self.mirror
 
 
 def pictures(source: Path) -> Iterator[tuple[str, ByteArray]]:
@@ -123,6 +135,7 @@ COPIES: dict[str, Change] = {
     "half size, JPEG 60": lambda bgr, rng: recoded(scaled(bgr, 0.5), ".jpg", 60),
     "double size": lambda bgr, rng: scaled(bgr, 2.0),
     "mirrored": lambda bgr, rng: np.ascontiguousarray(bgr[:, ::-1]),
+    "turned by 90": lambda bgr, rng: np.ascontiguousarray(np.rot90(bgr)),
     "PNG": lambda bgr, rng: recoded(bgr, ".png", 1),
     "WebP quality 80": lambda bgr, rng: recoded(bgr, ".webp", 80),
     "grayscale": lambda bgr, rng: cv2.cvtColor(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR),
@@ -162,17 +175,16 @@ def collisions(
     names: list[str], hashes: Hashes, same: set[frozenset[str]], min_quality: float, most: int
 ) -> Collisions:
     keep = np.flatnonzero(hashes.quality >= min_quality)
-    names = [names[i] for i in keep]
+    names, hashes = [names[i] for i in keep], hashes[keep]
     person = np.unique([Path(name).parent.name for name in names], return_inverse=True)[1]
-    straight, mirror = hashes.straight[keep], hashes.mirror[keep]
     place = {name: i for i, name in enumerate(names)}
     hidden = {(place[a], place[b]) for a, b in map(sorted, same) if a in place and b in place}
     joint, near = np.zeros(2 * 65 * 65, np.int64), []
     for i in range(len(names) - 1):
         different = np.ones(len(names) - 1 - i, np.bool_)
         different[[b - i - 1 for a, b in hidden if a == i]] = False
-        for way, others in (("straight", straight), ("mirrored", mirror)):
-            phash, total = totals(others[i + 1 :], straight[i])
+        for way, scanned, enrolled in hashes.ways():
+            phash, total = totals(enrolled[i + 1 :], scanned[i])
             cell = ((person[i + 1 :] == person[i]) * 65 + phash) * 65 + total - phash
             joint += np.bincount(cell[different], minlength=2 * 65 * 65)
             for j in np.flatnonzero(total <= most):
@@ -181,7 +193,7 @@ def collisions(
 
 
 def kept(originals: list[ByteArray], hashes: Hashes, change: Change, view: Change | None) -> LongArray:
-    """Counts int64[66,66] of copies by phash and dhash distance to their original, straight or mirrored, the nearer.
+    """Counts int64[66,66] of copies by phash and dhash distance to their original, the nearest of all ways.
 
     ``view`` cuts the part that is hashed out of the changed picture. Where it finds none the copy counts at 65, 65.
     """
@@ -193,8 +205,11 @@ def kept(originals: list[ByteArray], hashes: Hashes, change: Change, view: Chang
         if part is None:
             joint[65, 65] += 1
             continue
-        probe = Hashes.of([part]).straight[0]
-        phash, total = min(totals(hashes.straight[i], probe), totals(hashes.mirror[i], probe), key=lambda d: int(d[1]))
+        probe = Hashes.of([part], turned=len(hashes.turned) > 0)
+        scanned = np.concatenate([probe.straight[None], probe.turned])[:, 0]
+        enrolled = np.stack([hashes.straight[i], hashes.mirror[i]])[:, None]
+        phashes, sums = totals(scanned, enrolled)
+        phash, total = phashes.flat[sums.argmin()], sums.min()
         joint[phash, total - phash] += 1
     return joint
 
@@ -241,7 +256,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         aligner = Aligner(options.models)
         views["face"] = lambda bgr, rng: aligner(bgr)
     step = max(1, len(originals) // options.copies)
-    return {scope: _measure(names, originals, view, same, step, options) for scope, view in views.items()}
+    return {
+        scope: _measure(names, originals, view, same, step, options, turned=scope != "face")
+        for scope, view in views.items()
+    }
 
 
 def _measure(
@@ -251,16 +269,17 @@ def _measure(
     same: set[frozenset[str]],
     step: int,
     options: argparse.Namespace,
+    turned: bool,
 ) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     parts = originals if view is None else [view(bgr, rng) for bgr in originals]
     found = [i for i, part in enumerate(parts) if part is not None]
-    hashes = Hashes.of([parts[i] for i in found])
+    hashes = Hashes.of([parts[i] for i in found], turned)
     scope = collisions([names[i] for i in found], hashes, same, options.min_quality, options.nearest)
     chosen = slice(None, None, step)
-    sample = Hashes(hashes.straight[chosen], hashes.mirror[chosen], hashes.quality[chosen])
     copies = {
-        name: kept([originals[i] for i in found[chosen]], sample, change, view) for name, change in COPIES.items()
+        name: kept([originals[i] for i in found[chosen]], hashes[chosen], change, view)
+        for name, change in COPIES.items()
     }
     return {
         "pictures": len(found),

@@ -81,19 +81,21 @@ def build(data: Path, work: Path, people: int, strangers: int, seed: int) -> dic
         others = [n for person, names in photos.items() if person not in set(enrolled) for n in names]
         wanted += [("", name) for name in chance.sample(others, strangers)]
         chance.shuffle(wanted)
-        members = [changed(source.read(name), person, i, chance) for i, (person, name) in enumerate(wanted)]
+        members = [
+            changed(source.read(name), Path(name).name, person, i, chance) for i, (person, name) in enumerate(wanted)
+        ]
     return pack(members, work / "seized.zip")
 
 
-Photo = tuple[str, bytes, str, str]  # name, bytes, person or "", change
+Photo = tuple[str, bytes, str, str, str]  # name, bytes, person or "", change, name of the photo it was made from
 
 
-def changed(data: bytes, person: str, number: int, chance: random.Random) -> Photo:
+def changed(data: bytes, photo: str, person: str, number: int, chance: random.Random) -> Photo:
     change = chance.choice(CHANGES)
     if change is None:
-        return f"{number:05}.jpg", data, person, "none"
+        return f"{number:05}.jpg", data, person, "none", photo
     suffix, result = change(Image.open(io.BytesIO(data)).convert("RGB"))
-    return f"{number:05}{suffix}", result, person, change.__name__
+    return f"{number:05}{suffix}", result, person, change.__name__, photo
 
 
 def pack(members: list[Photo], archive: Path) -> dict[str, dict[str, str]]:
@@ -103,14 +105,14 @@ def pack(members: list[Photo], archive: Path) -> dict[str, dict[str, str]]:
     truth: dict[str, dict[str, str]] = {}
 
     def note(prefix: str, part: list[Photo]) -> None:
-        for name, _, person, change in part:
-            truth[f"{prefix}{name}"] = {"person": person, "change": change}
+        for name, _, person, change, photo in part:
+            truth[f"{prefix}{name}"] = {"person": person, "change": change, "photo": photo}
 
     deep = zipped([(f"c/{m[0]}", m[1]) for m in parts[2]])
     inner = zipped([(f"b/{m[0]}", m[1]) for m in parts[1]] + [("deep.zip", deep)])
     tar_bytes = io.BytesIO()
     with tarfile.open(fileobj=tar_bytes, mode="w:gz") as tar:
-        for name, data, _, _ in parts[3]:
+        for name, data, *_ in parts[3]:
             info = tarfile.TarInfo(f"d/{name}")
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
@@ -184,11 +186,15 @@ def evaluate(work: Path, truth: dict[str, dict[str, str]]) -> dict[str, object]:
     items = [json.loads(line) for line in leakmatch("export", case, "items").splitlines()]
     first: dict[str, set[str]] = collections.defaultdict(set)
     false = collections.Counter()
+    false_matches: list[dict[str, object]] = []
     for row in candidates:
         if row["rank"] == 1:
             first[row["path"]].add(row["subject_id"])
         if truth[row["path"]]["person"] != row["subject_id"]:
             false[row["decision"]] += 1
+            if row["decision"] == "match":
+                told = {key: row[key] for key in ("subject_id", "face", "score", "expected_false")}
+                false_matches.append({"photo": truth[row["path"]]["photo"], **told})
     mated = {path: fact for path, fact in truth.items() if fact["person"]}
     hits = [path for path, fact in mated.items() if fact["person"] in first[path]]
     by_change = {
@@ -205,6 +211,7 @@ def evaluate(work: Path, truth: dict[str, dict[str, str]]) -> dict[str, object]:
         "share_with_weak": round(sum((p, f["person"]) in ranked_first for p, f in mated.items()) / len(mated), 4),
         "by_change": by_change,
         "false_candidates": dict(false),
+        "false_matches": false_matches,
         "decisions": dict(collections.Counter(row["decision"] for row in candidates)),
         "ledger_equals_listing": members == sorted(listing((work / "seized.zip").read_bytes())),
         "outcomes": dict(collections.Counter(row["outcome"] for row in items)),

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from leakmatch.case.places import places
 from leakmatch.case.store import Case
-from leakmatch.case.tables import places
 from leakmatch.records import LOOKED_AT, Outcome
 
 #: What each outcome means, for a reader who is no programmer.

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from leakmatch.case.joint import Resemblance
 from leakmatch.case.store import Candidate, Case, Totals
 from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.records import REVIEW_BAND, STORED_BAND, Decision, Evidence, decide
@@ -16,17 +17,19 @@ LOOSEST: Final = STORED_BAND / REVIEW_BAND
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The one place where a stored candidate gets its figure and its band.
+    """The one place where a stored candidate, and a person with several, gets a figure and a band.
 
     ``accepted`` is X, the number of false candidates accepted in the whole scan; ``begun_with`` the X that the scan
     was told, down to 1,000 times which candidates are stored. ``threshold`` is a raw score that the scan was told to
-    decide faces by instead, or ``None``.
+    decide faces by instead, or ``None``. ``resemblance``: how alike photos of one stranger are; ``None`` where that was
+    not measured or a raw threshold decides, and then several photos of a person do not strengthen each other.
     """
 
     totals: Totals
     accepted: float
     begun_with: float
     threshold: float | None
+    resemblance: Resemblance | None = None
 
     @classmethod
     def of(cls, case: Case, accepted: float | None = None) -> Judge:
@@ -49,7 +52,8 @@ class Judge:
                 f"{case.path}: --expected-false {accepted:g} is looser than what was stored; this case can be decided "
                 f"with up to {LOOSEST * begun_with:g}. For more, scan again with --expected-false {accepted:g}."
             )
-        return cls(case.totals(), begun_with if accepted is None else accepted, begun_with, threshold)
+        resemblance = None if threshold is not None else _resemblance(case)
+        return cls(case.totals(), begun_with if accepted is None else accepted, begun_with, threshold, resemblance)
 
     @property
     def weak_is_whole(self) -> bool:
@@ -61,14 +65,14 @@ class Judge:
 
         ``None`` where no calibration says so.
         """
-        return _rounded(self.totals.expected_false(candidate, candidate.chance))
+        return rounded(self.totals.expected_false(candidate, candidate.chance))
 
     def interval(self, candidate: Candidate) -> tuple[float | None, float | None]:
         """The 95 % interval of :meth:`expected_false`; ``None`` where the face has no part in it."""
         if candidate.chance_low is None or candidate.chance_high is None:
             return None, None
         low, high = (self.totals.expected_false(candidate, c) for c in (candidate.chance_low, candidate.chance_high))
-        return _rounded(low), _rounded(high)
+        return rounded(low), rounded(high)
 
     def extrapolated(self, candidate: Candidate) -> bool:
         """Whether the figure rests on a chance rarer than one in the pairs of the calibration."""
@@ -86,18 +90,34 @@ class Judge:
         if self.threshold is not None and candidate.evidence is Evidence.SAME_FACE:
             reached = candidate.score is not None and candidate.score >= self.threshold
             return Decision.MATCH if reached else Decision.WEAK
-        expected = self.expected_false(candidate)
+        shown = self.totals.expected_false(candidate, self.totals.resolution)
+        return self.band(self.expected_false(candidate), shown if self.extrapolated(candidate) else None)
+
+    def band(self, expected: float | None, shown: float | None) -> Decision:
+        """The band of a figure. ``shown``: of an extrapolated one, what it would be with the rarest chance that the
+        calibration's data shows; else ``None``."""
         if expected is None:
             return Decision.REVIEW
         band = decide(expected, self.accepted)
-        if band is Decision.MATCH and self.extrapolated(candidate):
-            shown = _rounded(self.totals.expected_false(candidate, self.totals.resolution))
-            return band if shown is not None and shown <= self.accepted else Decision.REVIEW
+        if band is Decision.MATCH and shown is not None and float(f"{shown:.6g}") > self.accepted:
+            return Decision.REVIEW
         return band
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """A figure as it is decided and exported: to 6 significant digits."""
     return None if value is None else float(f"{value:.6g}")
+
+
+def _resemblance(case: Case) -> Resemblance | None:
+    calibration = case.run.get("calibration")
+    record = calibration.get("repeat") if isinstance(calibration, dict) else None
+    if record is None:
+        return None
+    try:
+        return Resemblance.parse(record)
+    except ValueError as error:
+        raise IntegrityError(f"{case.path}: damaged: {error}. Restore it from a copy.") from error
 
 
 def _number(case: Case, key: str) -> float | None:

@@ -19,6 +19,16 @@ from typing import Any, Final
 from leakmatch.case import approximate
 from leakmatch.case.coverage import Coverage, coverage
 from leakmatch.case.decisions import Judge
+from leakmatch.case.explained import (
+    calibrated,
+    calibration_words,
+    candidate_example,
+    comparisons,
+    joint_example,
+    joint_words,
+    looked_again,
+    planned_words,
+)
 from leakmatch.case.markup import Html, count, figure, join, plural, safe, tag
 from leakmatch.case.sections import (
     CANDIDATES,
@@ -34,8 +44,7 @@ from leakmatch.case.sections import (
 )
 from leakmatch.case.store import Case
 from leakmatch.case.summary import Summary, summarise
-from leakmatch.case.tables import calibration
-from leakmatch.records import REVIEW_BAND, STORED_BAND, Decision, Evidence
+from leakmatch.records import REVIEW_BAND, STORED_BAND, Decision
 
 # Parts of how the scan ended that the record shows in words of its own.
 _SHOWN: Final = {"finished", "searches", "pictures", "face_pairs", "picture_pairs", "threshold"}
@@ -97,10 +106,15 @@ def _page(facts: _Facts) -> str:
             f"{plural(totals.gallery_pictures, 'photo')}"
         ),
         "pictures_words": safe(f"{plural(totals.pictures, 'different picture')} (frames of animations included)"),
-        "picture_words": safe(_comparisons(totals.pictures, "picture", totals.gallery_pictures, "enrolled photo")),
-        "face_words": safe(_comparisons(totals.searches, "face", totals.gallery_people, "person", "people")),
+        "picture_words": safe(comparisons(totals.pictures, "picture", totals.gallery_pictures, "enrolled photo")),
+        "face_words": safe(comparisons(totals.searches, "face", totals.gallery_people, "person", "people")),
         "approximate": _approximate(facts),
-        "example": _example(facts),
+        "looks_words": safe(looked_again(facts.case)),
+        "calibration": calibration_words(facts.judge, facts.run),
+        "planned": planned_words(facts.judge, facts.run, facts.finished),
+        "example": candidate_example(facts.judge, facts.summary, facts.run),
+        "joint": joint_words(facts.judge),
+        "joint_example": joint_example(facts.judge, facts.summary),
         "decisions": _decisions(facts),
         "models": _models(facts),
         "record": _record(facts),
@@ -130,13 +144,13 @@ def _answer(facts: _Facts) -> Html:
     matched, review = summary.decided(Decision.MATCH), summary.decided(Decision.REVIEW)
     lines: list[Html] = []
     if matched:
-        verb, files = _have(matched), plural(summary.files[Decision.MATCH], "file")
+        files = plural(summary.files[Decision.MATCH], "file")
         lines.append(
-            join([tag("strong", f"{matched:,} of {enrolled}"), f" {verb} candidates decided match, in {files}."])
+            join([tag("strong", f"{matched:,} of {enrolled}"), f" {_are(matched)} decided match, in {files}."])
         )
     if review:
-        who = f"{review:,} more {_have(review)}" if matched else f"{review:,} of {enrolled} {_have(review)}"
-        lines.append(safe(f"{who} candidates to review, and no match."))
+        who = f"{review:,} more {_are(review)}" if matched else f"{review:,} of {enrolled} {_are(review)}"
+        lines.append(safe(f"{who} to review, and no match."))
     if not lines:
         lines.append(safe(f"None of {enrolled} has a candidate in what was read."))
     shown = [tag("p", line, class_="line") for line in lines]
@@ -189,7 +203,9 @@ def _figures(facts: _Facts) -> Html:
         ("not read in full", whole.unread),
         ("faces compared", facts.judge.totals.searches),
     ]
-    boxes = (tag("div", tag("dt", name), tag("dd", _whole(value))) for name, value in pairs)
+    boxes = (
+        tag("div", tag("dt", name), tag("dd", "unknown" if value is None else f"{value:,}")) for name, value in pairs
+    )
     return tag("dl", *boxes, class_="figures")
 
 
@@ -199,47 +215,6 @@ def _figures(facts: _Facts) -> Html:
 def _approximate(facts: _Facts) -> Html:
     record = facts.case.approximate
     return Html("") if record is None else join(["", *approximate.in_words(record)], " ")
-
-
-def _example(facts: _Facts) -> Html:
-    """The figure of one candidate of this case, worked through."""
-    judge, totals = facts.judge, facts.judge.totals
-    told = [
-        (number, finding)
-        for number, finding in enumerate(facts.summary.strongest, start=1)
-        if finding.candidate.evidence is Evidence.SAME_FACE and finding.candidate.chance and finding.candidate.score
-    ]
-    if not told:
-        return Html("")
-    # The weakest match is the one whose figure matters most.
-    number, finding = max((t for t in told if t[1].decision is Decision.MATCH), default=told[0], key=lambda t: t[0])
-    candidate, chance = finding.candidate, finding.candidate.chance or 0.0
-    decided = (
-        f"So it is decided {finding.decision}." if judge.threshold is None else "It was decided by its score alone."
-    )
-    product = join([count(totals.face_pairs), " × ", figure(chance, 5), " = "])
-    lines = (
-        (tag("strong", "Worked through, with a candidate of this case."),),
-        (f"Candidate no. {number:,} (", candidate.subject_id, f") has the score {candidate.score:.4f}."),
-        (
-            f"According to the calibration of the model{_calibrated(facts.run)}, a comparison of two "
-            "different people gives that score or a higher one with a probability of ",
-            join([figure(chance, 5), " (1 in ", figure(1 / chance), ")."]),
-        ),
-        (f"This scan made {_comparisons(totals.searches, 'face', totals.gallery_people, 'person', 'people')}.",),
-        ("Expected by chance: ", product, tag("strong", figure(judge.expected_false(candidate), 5)), f". {decided}"),
-    )
-    return tag("div", *(tag("p", *line) for line in lines), class_="example")
-
-
-def _calibrated(run: Mapping[str, Any]) -> str:
-    told = calibration(run)
-    if told is None:
-        return ""
-    numbers = [f"{_whole(told[key])} {key}" for key in ("people", "photos") if told.get(key) is not None]
-    pairs = [f"{_whole(told['pairs'])} pairs of different people"] if told.get("pairs") is not None else []
-    words = ", ".join(numbers + pairs)
-    return f" on {told.get('dataset', 'other photos')}" + (f" ({words})" if words else "")
 
 
 def _decisions(facts: _Facts) -> Html:
@@ -261,7 +236,9 @@ def _decisions(facts: _Facts) -> Html:
     else:
         words = (
             f"The number of false candidates accepted in the whole scan was set to {x:g}. So if none of the protected "
-            f"people were in the material, up to about {x:g} of its candidates would still be decided match by chance."
+            f"people were in the material, up to about {x:g} of its candidates would still be decided match by chance, "
+            f"and up to about {0.5 * x:g} people more by several pictures together. A person is decided by the joint "
+            "figure, and never lower than by the best candidate."
         )
         if isinstance(begins, float) and x == judge.begun_with:
             words += f" In this scan the same face is decided match from a score of {begins:.4f} upwards."
@@ -278,7 +255,7 @@ def _models(facts: _Facts) -> Html:
             ("Face model, SHA-256", _code(pack.get("embedder_sha256"))),
             ("Model id of the templates", _code(pack.get("model_id"))),
             ("Calibration, SHA-256", _code(pack.get("calibration_sha256"))),
-            ("Calibrated", _calibrated(facts.run).strip() or None),
+            ("Calibrated", calibrated(facts.run).strip() or None),
         ]
     )
 
@@ -311,21 +288,13 @@ def _code(value: object) -> Html | None:
     return None if value is None else tag("code", value)
 
 
-def _comparisons(probes: int, probe: str, enrolled: int, *words: str) -> str:
-    return f"{plural(probes, probe)} × {plural(enrolled, *words)} = {plural(probes * enrolled, 'comparison')}"
-
-
-def _have(number: int) -> str:
-    return "has" if number == 1 else "have"
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _people_count(gallery: Mapping[str, Any]) -> str:
     number = gallery.get("subjects")
     return plural(number, "protected person", "protected people") if isinstance(number, int) else "the protected people"
-
-
-def _whole(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value)
 
 
 def _time(value: object) -> str:

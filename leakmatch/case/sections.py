@@ -10,8 +10,10 @@ from typing import Final
 
 from leakmatch.case.coverage import IN_WORDS, Coverage, Share, unread_items
 from leakmatch.case.markup import Html, Number, count, figure, join, plural, safe, size, table, tag
+from leakmatch.case.people import Person
+from leakmatch.case.places import places
 from leakmatch.case.store import Case
-from leakmatch.case.summary import Person, Summary, copies
+from leakmatch.case.summary import Summary, copies
 from leakmatch.case.tables import Finding, rows, source_files
 from leakmatch.locator import printable
 from leakmatch.records import LOOKED_AT, Decision, Evidence, Outcome
@@ -28,14 +30,18 @@ SOURCES: Final = 200
 _LARGEST_CROP: Final = 64 << 10
 _JPEG: Final = b"\xff\xd8\xff"
 
+# Pictures named of those that the figure of a person rests on.
+_NAMED: Final = 3
+
 _At = Callable[[str, str], Html]
+_Place = Callable[..., tuple[str, str, str]]
 
 
 def people(case: Case, summary: Summary) -> Html:
-    """Everybody with a candidate decided match or review."""
-    at = _naming(case)
-    ranked = summary.ranked()
-    if not ranked:
+    """Everybody decided match or review."""
+    at, place = _naming(case), places(case)
+    found = summary.people
+    if not found:
         return tag("p", "Nobody.")
     heads = (
         "Person",
@@ -45,27 +51,48 @@ def people(case: Case, summary: Summary) -> Html:
         _head("Expected by chance"),
         _head("Files"),
         _head("Different pictures"),
-        "Where",
+        "Rests on",
     )
-    shown = table("Best first.", heads, (_person(person, at) for person in ranked[:PEOPLE]), "people")
-    return join([shown, left_out(len(ranked) - PEOPLE, "people", "candidates")])
+    shown = table("Best first.", heads, (_person(person, at, place) for person in found[:PEOPLE]), "people")
+    return join([shown, left_out(len(found) - PEOPLE, "people", "subjects")])
 
 
-def _person(person: Person, at: _At) -> tuple[object, ...]:
-    more = person.files - len(person.places)
-    places = [tag("span", at(*place), class_="more") for place in person.places]
-    if more > 0:
-        places.append(tag("span", f"and {plural(more, 'more file')}", class_="more"))
+def _person(person: Person, at: _At, place: _Place) -> tuple[object, ...]:
+    named = [place(seen.locator)[:2] for seen in person.rests_on[:_NAMED]]
+    lines = [tag("span", at(*where), class_="more") for where in named]
+    if len(person.rests_on) > len(named):
+        lines.append(tag("span", f"and {len(person.rests_on) - len(named):,} more", class_="more"))
     return (
         person.subject_id,
         chip(person.decision),
         _evidence(person.evidence),
         _score(person.score),
-        figure(person.expected_false),
+        _expected(person.expected_false, person.interval, person.shown if person.extrapolated else None),
         count(person.files),
         count(person.pictures),
-        join(places),
+        join([_rests_on(person, at), *lines]),
     )
+
+
+def _rests_on(person: Person, at: _At) -> Html:
+    """``5 of 6 pictures in set/0001``."""
+    source, path = person.folder
+    where = at(source, path) if path else tag("code", source)
+    if person.joint is None:
+        what = "one picture" if person.expected_false is None else f"the {_evidence(person.rests_on[0].evidence)}"
+        return join([what, " in ", where])
+    return join([f"{len(person.rests_on):,} of {plural(person.folder_pictures, 'picture')} in ", where])
+
+
+def _expected(value: float | None, interval: tuple[float | None, float | None], shown: float | None) -> Number:
+    """A figure with its 95 % interval. ``shown``: of an extrapolated one, what it is without that; else ``None``."""
+    low, high = interval
+    lines: list[Html] = [figure(value)]
+    if low is not None and high is not None and low < high:
+        lines.append(tag("span", figure(low), " to ", figure(high), class_="more"))
+    if shown is not None:
+        lines.append(tag("span", "extrapolated; else ", figure(shown), class_="more"))
+    return Number(join(lines))
 
 
 def candidates(case: Case, summary: Summary) -> Html:
@@ -76,14 +103,14 @@ def candidates(case: Case, summary: Summary) -> Html:
     at = _naming(case)
     also = copies(case, {(f.candidate.key.file, f.candidate.key.position) for f in strongest})
     heads = (_head("No."), "Face", "Person", "Evidence", _head("Score"), _head("Expected by chance"), "Where")
-    lines = (_candidate(case, number, finding, also, at) for number, finding in enumerate(strongest, start=1))
+    lines = (_candidate(case, number, finding, summary, also, at) for number, finding in enumerate(strongest, start=1))
     numbers = summary.candidates
-    total = numbers[Decision.MATCH] + numbers[Decision.REVIEW]
     caption = (
         f"{numbers[Decision.MATCH]:,} decided match, {numbers[Decision.REVIEW]:,} decided review. "
-        f"{numbers[Decision.WEAK]:,} weak ones are stored and not shown. The rank is that of the person for this face."
+        f"{numbers[Decision.WEAK]:,} weak ones are stored; of these only those are shown that the joint figure of a "
+        "person rests on. The rank is that of the person for this face. Below each figure is its 95 % interval."
     )
-    more = left_out(total - len(strongest), "candidates", "candidates")
+    more = left_out(summary.shown - len(strongest), "candidates", "candidates")
     return join([table(caption, heads, lines, "candidates"), more])
 
 
@@ -91,6 +118,7 @@ def _candidate(
     case: Case,
     number: int,
     finding: Finding,
+    summary: Summary,
     also: Mapping[tuple[int, int], tuple[int, list[tuple[str, str]]]],
     at: _At,
 ) -> tuple[object, ...]:
@@ -113,16 +141,24 @@ def _candidate(
         )
         where.append(tag("span", words, class_="more"))
     person = [tag("span", candidate.subject_id, class_="subject"), tag("span", f"rank {candidate.rank}", class_="more")]
+    jointly = summary.counts_as(finding)
+    decided = [chip(finding.decision)]
+    if jointly is not finding.decision:
+        decided.append(tag("span", f"part of a joint {jointly}", class_="more"))
     evidence = [_evidence(candidate.evidence)]
     if candidate.hash_distance is not None and candidate.evidence is not Evidence.SAME_FILE:
         evidence.append(tag("span", f"distance {plural(candidate.hash_distance, 'bit')}", class_="more"))
     return (
         count(number),
         _crop(case, finding),
-        join([*person, chip(finding.decision)]),
+        join([*person, *decided]),
         join(evidence),
         _score(candidate.score),
-        figure(_real(record["expected_false"])),
+        _expected(
+            _real(record["expected_false"]),
+            (_real(record["expected_false_low"]), _real(record["expected_false_high"])),
+            summary.shown_at_least if record["extrapolated"] else None,
+        ),
         join(where),
     )
 

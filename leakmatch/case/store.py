@@ -105,6 +105,11 @@ CANDIDATE: Final = """file, position, frame, face, subject_id, enrolment, rank, 
     looks, evidence, hash_distance, picture_chance"""
 
 
+def columns_of(table: str) -> str:
+    """:data:`CANDIDATE` of a table by that name, for a query that joins it with others."""
+    return ", ".join(f"{table}.{column.strip()}" for column in CANDIDATE.split(","))
+
+
 def as_candidate(case: Case, row: Row) -> Candidate:
     """The candidate in a row of :data:`CANDIDATE`. Raises :class:`IntegrityError` for an unknown kind of evidence."""
     names = (name.strip() for name in CANDIDATE.split(","))
@@ -382,7 +387,7 @@ class Batch:
             analysis.height,
             len(analysis.faces),
             searches,
-            b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes) or None,
+            b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes[:2]) or None,
         )
         self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY))
         faces = analysis.faces

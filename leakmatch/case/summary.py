@@ -1,4 +1,4 @@
-"""What a case says about each person, from one pass over its candidates. Memory grows with people, not with items."""
+"""The figures of a report: people, files by decision, the strongest candidates. Memory grows with people, not items."""
 
 from __future__ import annotations
 
@@ -9,84 +9,55 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from leakmatch.case.decisions import Judge
-from leakmatch.case.store import Case
-from leakmatch.case.tables import Finding, findings, places
-from leakmatch.records import Decision, Evidence
+from leakmatch.case.people import BAND, STRENGTH, Person, people, unknown_last
+from leakmatch.case.places import places
+from leakmatch.case.store import Case, Key
+from leakmatch.case.tables import Finding, findings
+from leakmatch.records import Decision
 
-_STRENGTH: Final = {kind: order for order, kind in enumerate(Evidence)}
-_BAND: Final = {band: order for order, band in enumerate(Decision)}
-
-# Places named for a person or a copy; the export has them all.
+# Places named for a copy; the export has them all.
 _NAMED: Final = 3
 
 
 @dataclass(slots=True)
-class Person:
-    """One protected person with candidates decided match or review.
-
-    ``files`` counts the places (copies too), ``pictures`` different pictures; ``places`` holds source and path of
-    the first few with the person's best decision.
-    """
-
-    subject_id: str
-    decision: Decision
-    evidence: Evidence
-    expected_false: float | None
-    score: float | None = None
-    files: int = 0
-    pictures: int = 0
-    places: list[tuple[str, str]] = field(default_factory=list)
-    last: tuple[int, int] | None = None
-
-    def add(self, finding: Finding) -> None:
-        """Count one more candidate, in source order."""
-        candidate, record = finding.candidate, finding.record
-        expected = record["expected_false"]
-        if _BAND[finding.decision] < _BAND[self.decision]:
-            self.decision = finding.decision
-            self.places.clear()
-        if _STRENGTH[candidate.evidence] < _STRENGTH[self.evidence]:
-            self.evidence = candidate.evidence
-        if isinstance(expected, float) and (self.expected_false is None or expected < self.expected_false):
-            self.expected_false = expected
-        if candidate.score is not None and (self.score is None or candidate.score > self.score):
-            self.score = candidate.score
-        if finding.item != self.last:
-            self.last = finding.item
-            self.files += 1
-            self.pictures += not finding.is_copy
-        place = str(record["source"]), str(record["path"])
-        if finding.decision is self.decision and len(self.places) < _NAMED and place not in self.places:
-            self.places.append(place)
-
-
-@dataclass(slots=True)
 class Summary:
-    """The figures of a report. ``files`` by the best decision in them; ``candidates`` without those of copies.
+    """The figures of a report. ``people``: everybody decided match or review, best first.
 
-    ``strongest`` are the strongest candidates decided match or review, copies left out, best first.
+    A candidate that the figure of a person rests on counts like the person where that is more. So do ``files``, by the
+    best candidate in them, and ``strongest``: the strongest candidates that count as match or review, copies left out,
+    best first; ``shown`` is how many there are. ``shown_at_least``: the figure of a face whose chance is the rarest
+    that the calibration's data shows. ``candidates`` counts all by their own decision, copies left out.
     """
 
-    people: dict[str, Person] = field(default_factory=dict)
+    people: list[Person] = field(default_factory=list)
     files: Counter[Decision] = field(default_factory=Counter)
     candidates: Counter[Decision] = field(default_factory=Counter)
     strongest: list[Finding] = field(default_factory=list)
+    shown: int = 0
+    shown_at_least: float = 0.0
+    raised: dict[tuple[Key, int | None, str], Decision] = field(default_factory=dict)
 
-    def ranked(self) -> list[Person]:
-        """People, best decision and lowest figure first."""
-        return sorted(
-            self.people.values(), key=lambda p: (_BAND[p.decision], _unknown_last(p.expected_false), p.subject_id)
-        )
+    def counts_as(self, finding: Finding) -> Decision:
+        """Its decision, or that of the person whose figure rests on it where that is stronger."""
+        candidate = finding.candidate
+        person = self.raised.get((candidate.key, candidate.face, candidate.subject_id), finding.decision)
+        return min(finding.decision, person, key=BAND.__getitem__)
 
     def decided(self, decision: Decision) -> int:
-        """How many people have this as their best decision."""
-        return sum(person.decision is decision for person in self.people.values())
+        """How many people are decided so."""
+        return sum(person.decision is decision for person in self.people)
 
 
 def summarise(case: Case, judge: Judge, limit: int) -> Summary:
-    """Read every candidate once; keep the ``limit`` strongest."""
-    summary = Summary()
-    summary.strongest = heapq.nsmallest(limit, _counted(case, judge, summary), key=_rank)
+    """Read every candidate twice: for people, and for the ``limit`` strongest."""
+    summary = Summary([person for person in people(case, judge) if person.decision is not Decision.WEAK])
+    summary.shown_at_least = judge.totals.resolution * judge.totals.face_pairs
+    summary.raised = {
+        (seen.best.key, seen.best.face, person.subject_id): person.decision
+        for person in summary.people
+        for seen in person.rests_on
+    }
+    summary.strongest = heapq.nsmallest(limit, _counted(case, judge, summary), key=lambda f: _rank(f, summary))
     return summary
 
 
@@ -97,34 +68,25 @@ def _counted(case: Case, judge: Judge, summary: Summary) -> Iterator[Finding]:
         if finding.item != item:
             summary.files[best] += item is not None
             item, best = finding.item, Decision.WEAK
-        best = min(best, finding.decision, key=lambda band: _BAND[band])
+        counts = summary.counts_as(finding)
+        best = min(best, counts, key=BAND.__getitem__)
         summary.candidates[finding.decision] += not finding.is_copy
-        if finding.decision is Decision.WEAK:
-            continue
-        subject = finding.candidate.subject_id
-        person = summary.people.get(subject)
-        if person is None:
-            person = summary.people[subject] = Person(subject, finding.decision, finding.candidate.evidence, None)
-        person.add(finding)
-        if not finding.is_copy:
+        if counts is not Decision.WEAK and not finding.is_copy:
+            summary.shown += 1
             yield finding
     summary.files[best] += item is not None
 
 
-def _rank(finding: Finding) -> tuple[object, ...]:
+def _rank(finding: Finding, summary: Summary) -> tuple[object, ...]:
     candidate, expected = finding.candidate, finding.record["expected_false"]
     return (
-        _BAND[finding.decision],
-        _unknown_last(expected if isinstance(expected, float) else None),
-        _STRENGTH[candidate.evidence],
+        BAND[summary.counts_as(finding)],
+        unknown_last(expected if isinstance(expected, float) else None),
+        STRENGTH[candidate.evidence],
         -(candidate.score or 0.0),
         candidate.key,
         candidate.subject_id,
     )
-
-
-def _unknown_last(value: float | None) -> float:
-    return float("inf") if value is None else value
 
 
 def copies(case: Case, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, list[tuple[str, str]]]]:

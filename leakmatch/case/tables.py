@@ -6,15 +6,15 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 from leakmatch.case.columns import COLUMNS, Record
 from leakmatch.case.decisions import Judge
 from leakmatch.case.frames import Table
-from leakmatch.case.store import CANDIDATE, Candidate, Case, as_candidate
+from leakmatch.case.people import people
+from leakmatch.case.places import places
+from leakmatch.case.store import Candidate, Case, as_candidate, columns_of
 from leakmatch.errors import IntegrityError, UsageError
-from leakmatch.locator import Locator, printable
 from leakmatch.records import LOOKED_AT, Decision, ItemKind, Outcome
 
 # Every item joined with the results of what was looked at: its own, or those of the item that it is a copy of. The
@@ -23,8 +23,7 @@ _RESULTS = """FROM items i CROSS JOIN {table} r ON r.file = coalesce(i.primary_f
     AND r.position = coalesce(i.primary_position, i.position)
     AND (r.frame = i.frame OR i.primary_file IS NOT NULL)"""
 
-_CANDIDATE = ", ".join(f"r.{column.strip()}" for column in CANDIDATE.split(","))
-_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, {_CANDIDATE}, f.box
+_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, {columns_of("r")}, f.box
     {_RESULTS.format(table="candidates")}
     LEFT JOIN faces f ON f.file = r.file AND f.position = r.position AND f.frame = r.frame AND f.face = r.face
     ORDER BY i.file, i.position, i.frame, r.frame, r.score IS NOT NULL, r.score DESC, r.rank, r.face, r.subject_id"""
@@ -42,13 +41,16 @@ _ITEMS = """SELECT i.locator, i.primary_file, coalesce(p.frame, 0), i.sha256, i.
 _INCIDENTS = "SELECT locator, stage, code, message FROM incidents ORDER BY file, locator, rowid"
 
 
+#: The tables whose rows are decided by X.
+DECIDED: Final = ("candidates", "subjects")
+
 __all__ = [
+    "DECIDED",
     "Finding",
     "Table",
     "calibration",
     "findings",
     "is_complete",
-    "places",
     "rows",
     "source_files",
     "table",
@@ -57,18 +59,18 @@ __all__ = [
 
 
 def rows(case: Case, what: str, accepted: float | None = None, every: bool = False) -> Iterator[Record]:
-    """The rows of one table of ``COLUMNS`` as dicts, in source order, streamed.
+    """The rows of one table of ``COLUMNS`` as dicts, in source order (people best first), streamed.
 
-    ``accepted`` decides the candidates anew (:class:`Judge` says how far); ``every`` includes weak candidates.
+    ``accepted`` decides candidates and people anew (:class:`Judge` says how far); ``every`` includes weak ones.
     Raises :class:`UsageError` for an unknown table or an X that does not apply, before the first row.
     """
     if what not in COLUMNS:
         raise UsageError(f"There is no table {what!r} in a case. There are: {', '.join(COLUMNS)}.")
-    if what == "candidates":
+    if what in DECIDED:
         judge = Judge.of(case, accepted)
-        return (finding.record for finding in findings(case, judge, every))
+        return _subjects(case, judge, every) if what == "subjects" else _candidates(case, judge, every)
     if accepted is not None or every:
-        raise UsageError(f"--expected-false and --all are about candidates; {what} are the same with any.")
+        raise UsageError(f"--expected-false and --all are about candidates and subjects; {what} are the same with any.")
     return _READERS[what](case)
 
 
@@ -120,6 +122,33 @@ def findings(case: Case, judge: Judge, every: bool = False) -> Iterator[Finding]
         )
         record: Record = dict(zip(names, values, strict=True))
         yield Finding((file, position), copied is not None, candidate, decision, record)
+
+
+def _candidates(case: Case, judge: Judge, every: bool) -> Iterator[Record]:
+    return (finding.record for finding in findings(case, judge, every))
+
+
+def _subjects(case: Case, judge: Judge, every: bool) -> Iterator[Record]:
+    names = tuple(COLUMNS["subjects"])
+    for person in people(case, judge):
+        if person.decision is Decision.WEAK and not every:
+            break  # they come last
+        values = (
+            person.subject_id,
+            str(person.decision),
+            str(person.evidence),
+            person.files,
+            person.pictures,
+            _rounded(person.score),
+            person.expected_false,
+            *person.interval,
+            person.extrapolated,
+            person.shown,
+            *person.folder,
+            len(person.rests_on),
+            person.folder_pictures,
+        )
+        yield dict(zip(names, values, strict=True))
 
 
 def unread(case: Case) -> dict[Outcome, int]:
@@ -211,24 +240,6 @@ _READERS: Final[Mapping[str, Callable[[Case], Iterator[Record]]]] = {
     "incidents": _incidents,
     "run": _run,
 }
-
-
-def places(case: Case) -> Callable[..., tuple[str, str, str]]:
-    """A function that gives source, path and locator of (locator as stored, frame within it)."""
-    sources = [printable(str(source)) for source in case.run.get("sources", ())]
-
-    @lru_cache(maxsize=64)  # rows of one item follow each other
-    def place(stored: str, frame: int = 0) -> tuple[str, str, str]:
-        try:
-            locator = Locator.from_json(stored)
-        except UsageError as error:
-            raise IntegrityError(f"{case.path}: damaged: {error}") from error
-        if frame:
-            locator, stored = locator.frame(frame), locator.frame(frame).to_json()
-        source = next(locator.chain()).ordinal
-        return sources[source] if 0 <= source < len(sources) else "", locator.path, stored
-
-    return place
 
 
 def _hex(digest: bytes | None) -> str | None:

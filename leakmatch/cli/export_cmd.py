@@ -15,29 +15,30 @@ from leakmatch.cli import options
 def export(
     case: Annotated[Path, typer.Argument(readable=False, metavar="CASE", help="The case file.")],
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="candidates, items (the ledger), faces, incidents or run.")
+        str, typer.Argument(metavar="WHAT", help="candidates, subjects, items (the ledger), faces, incidents or run.")
     ],
     format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="jsonl, csv or parquet.")] = "jsonl",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", readable=False, metavar="FILE", help="Write here; default: standard output."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Candidates: the weak ones too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Candidates, subjects: the weak ones too.")] = False,
     expected_false: Annotated[
         float | None,
         typer.Option(
             "--expected-false",
             metavar="X",
-            help="Candidates: decide anew with X accepted false matches, up to 10 times what the scan was told.",
+            help="Candidates, subjects: decide anew with X accepted false ones, up to 10 times what the scan was told.",
         ),
     ] = None,
     verbose: options.VerboseOption = False,
 ) -> None:
     """Write out one table of a case, in the order of the sources.
 
-    candidates: who may be where, and how sure that is. items: how every file and member ended. faces: every face that
-    was found. incidents: what went wrong. run: what was run, on what, with which models. docs/ledger.md explains every
-    field. CSV is made safe for spreadsheets: a text that would be taken for a formula begins with an apostrophe.
+    candidates: who may be where, and how sure that is. subjects: all that speaks for one person, together. items: how
+    every file and member ended. faces: every face that was found. incidents: what went wrong. run: what was run, on
+    what, with which models. docs/ledger.md explains every field. CSV is made safe for spreadsheets: a text that would
+    be taken for a formula begins with an apostrophe.
 
     Example: leakmatch export 2026-17.case candidates --format csv -o candidates.csv
     """

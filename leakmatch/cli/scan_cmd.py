@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,34 +97,31 @@ def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) ->
     from leakmatch.records import LOOKED_AT, Decision
 
     outcomes = case.outcomes()
-    decided = dict.fromkeys(Decision, 0)
-    matched: set[object] = set()
-    for row in rows(case, "candidates"):
-        decided[Decision(str(row["decision"]))] += 1
-        if row["decision"] == Decision.MATCH:
-            matched.add(row["subject_id"])
+    decided = Counter(Decision(str(row["decision"])) for row in rows(case, "candidates"))
+    people = Counter(Decision(str(row["decision"])) for row in rows(case, "subjects"))
     unread = sum(count for outcome, count in outcomes.items() if outcome not in LOOKED_AT)
     if as_json:
         body = {
             "case": str(case.path),
             "outcomes": {str(outcome): count for outcome, count in outcomes.items()},
-            "candidates": {str(decision): count for decision, count in decided.items() if decision != Decision.WEAK},
-            "subjects_matched": len(matched),
+            "candidates": {str(decision): decided[decision] for decision in (Decision.MATCH, Decision.REVIEW)},
+            "subjects_matched": people[Decision.MATCH],
+            "subjects_to_review": people[Decision.REVIEW],
         }
         typer.echo(json.dumps(body, indent=2))
     elif not quiet:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
         sys.stderr.write(
             f"{case.path}: {sum(outcomes.values()):,} items: {counts}.\n"
-            f"{len(matched)} protected people with {decided[Decision.MATCH]} candidates decided match; "
-            f"{decided[Decision.REVIEW]} more to review.\n"
+            f"{people[Decision.MATCH]:,} protected people decided match, {people[Decision.REVIEW]:,} to review; "
+            f"{decided[Decision.MATCH]:,} candidates decided match, {decided[Decision.REVIEW]:,} to review.\n"
             f"Read it with: leakmatch report {case.path}\n"
         )
         if case.approximate is not None:
             sys.stderr.write(" ".join(in_words(case.approximate)) + "\n")
         if unread:
             sys.stderr.write(f"{unread:,} items could not be looked at in full; the report lists them.\n")
-    match = fail_on_match and decided[Decision.MATCH] > 0
+    match = fail_on_match and people[Decision.MATCH] > 0
     code = errors.exit_code([errors.MATCHED] * match + [errors.INCOMPLETE] * bool(unread))
     if code:
         raise typer.Exit(code)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leakmatch.arrays import FloatArray
+from leakmatch.arrays import BoolArray, FloatArray
 
 CROP_SIZE: Final = 112
 
@@ -39,6 +39,22 @@ def similarities(landmarks: FloatArray) -> NDArray[np.float64]:
     shift = target.mean() - a * source_mean[:, 0]
     rows = [[a.real, -a.imag, shift.real], [a.imag, a.real, shift.imag]]
     return np.array(rows, dtype=np.float64).transpose(2, 0, 1)
+
+
+def inside_picture(landmarks: FloatArray, size: tuple[int, int], cells: int) -> BoolArray:
+    """Which parts of each face's aligned crop show the picture of ``size`` (w, h): bool[F,cells,cells].
+
+    ``landmarks`` float32[F,5,2] in pixels of that picture. A crop is divided into ``cells`` by ``cells``; a cell shows
+    the picture where its centre does. No cell of a face that cannot be aligned does.
+    """
+    matrices = similarities(landmarks)
+    a, shift = (matrices[:, 0, column] + 1j * matrices[:, 1, column] for column in (0, 2))
+    centres = (np.arange(cells) + 0.5) * CROP_SIZE / cells - 0.5
+    with np.errstate(invalid="ignore"):
+        there = (centres[None, None, :] + 1j * centres[None, :, None] - shift[:, None, None]) / a[:, None, None]
+    width, height = size
+    inside: BoolArray = (there.real >= -0.5) & (there.real <= width - 0.5)
+    return inside & (there.imag >= -0.5) & (there.imag <= height - 0.5)
 
 
 def _complex(points: NDArray[np.float64]) -> NDArray[np.complex128]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,10 +211,21 @@ class Gallery(Store):
         """The algorithms of all hashes in the gallery."""
         return {algorithm for (algorithm,) in self._database.select("SELECT DISTINCT algorithm FROM hashes")}
 
-    def hashes(self, scope: str) -> dict[str, Hashes]:
-        """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm."""
+    def hashes(self, scope: str, algorithms: Collection[str] | None = None) -> dict[str, Hashes]:
+        """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm: of ``algorithms``, or of all."""
         counts = self._database.select("SELECT algorithm, count(*) FROM hashes WHERE scope = ? GROUP BY 1", (scope,))
-        return {algorithm: self._hashes(scope, algorithm, count) for algorithm, count in list(counts)}
+        return {
+            algorithm: self._hashes(scope, algorithm, count)
+            for algorithm, count in list(counts)
+            if algorithms is None or algorithm in algorithms
+        }
+
+    def hash_of(self, enrolment_id: int, scope: str, algorithm: str) -> ByteArray | None:
+        """The hash of one enrolled photo, uint8[B/8]; ``None`` where it has none, as imported templates."""
+        bits = self._database.one(
+            "SELECT bits FROM hashes WHERE photo = ? AND scope = ? AND algorithm = ?", (enrolment_id, scope, algorithm)
+        )
+        return None if bits is None else np.frombuffer(bits, np.uint8)
 
     def _hashes(self, scope: str, algorithm: str, count: int) -> Hashes:
         rows = self._database.select(

@@ -1,16 +1,18 @@
-"""The rule that calls two pictures the same picture, and how often chance alone would satisfy it.
+"""The rule that calls two pictures the same picture by their hashes, and how often chance alone would satisfy it.
 
-Two 64-bit hashes are compared, straight and mirrored, and their distances added: phash bits plus dhash bits, of 128.
-Their sum separates copies from other pictures better than a limit on each.
+Two 64-bit hashes are compared, straight and mirrored, whole pictures also turned by quarters, and their distances
+added: phash bits plus dhash bits, of 128. Their sum separates copies from other pictures better than a limit on each.
+Where a face is at hand, :mod:`leakmatch.hashing.copies` looks closer: it finds copies that hashes miss, and overrules
+hashes that call two photos of one person the same picture.
 
 Source of every figure: ``benchmarks/hash_collisions.py`` on 6,151 portraits of Labeled Faces in the Wild (250x250,
-the part in folds 0 to 4), centred alike and so a hard case. 18.9 million pairs, each compared straight and mirrored.
+the part in folds 0 to 4), centred alike and so a hard case. 18.9 million pairs, each compared in every way.
 Nine pairs are the same photo twice, four of them under two names, and were left out after looking at them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,8 +20,18 @@ import numpy as np
 
 from leakmatch.arrays import BoolArray, ByteArray, FloatArray, LongArray
 from leakmatch.errors import IntegrityError
-from leakmatch.hashing.algorithms import DECODE, DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
-from leakmatch.hashing.join import HASH_BYTES, HammingIndex
+from leakmatch.hashing.algorithms import (
+    CONTRAST_SIGNS,
+    DECODE,
+    DHASH,
+    DHASH_MIRROR,
+    DHASH_TURNED,
+    HASH_BYTES,
+    PHASH,
+    PHASH_MIRROR,
+    PHASH_TURNED,
+)
+from leakmatch.hashing.join import HammingIndex
 from leakmatch.records import HashBatch
 
 
@@ -50,21 +62,14 @@ class Rule:
 MIN_QUALITY: Final = 0.75
 
 #: Whole pictures. Nearest pair of two people: 13 bits; of one person: 10 (two portraits of one sitting). Within 8 bits
-#: stay 99 % or more of copies at JPEG quality 30, half or double size, mirrored, as PNG or WebP, gray, and 20 %
-#: brighter or darker; 5 % of those cropped by 5 %, none cropped by 10 %.
+#: stay 99 % or more of copies at JPEG quality 30, half or double size, mirrored, turned by quarters, as PNG or WebP,
+#: gray, and 20 % brighter or darker; 5 % of those cropped by 5 %, none cropped by 10 %.
 WHOLE_PICTURE: Final = Rule(max_distance=8, min_quality=MIN_QUALITY, chance_at_20=5.1e-6, per_bit=1.6, pairs=18_824_334)
 
 #: Aligned face crops. Nearest pair of two people: 12 bits; of one person: 9. What a copy keeps depends on how alike
 #: the face is aligned in it: within 8 bits stay 72 to 90 % of copies with the same pixel grid (JPEG quality 30, WebP,
 #: brighter, darker), 17 to 23 % cropped by 5 or 10 %, 8 to 10 % cropped by 25 %, resized or mirrored.
 FACE_CROP: Final = Rule(max_distance=8, min_quality=MIN_QUALITY, chance_at_20=6.5e-5, per_bit=1.8, pairs=18_855_011)
-
-
-#: Where the templates of two faces say with this score that they are the same, their crops may differ by more and still
-#: be of one picture: within 20 bits stay 54 to 95 % of copies cropped, resized or mirrored; of 8,397 pairs of different
-#: photos of one person one did. Nobody is named wrongly by it: the person is the same.
-COPY_SCORE: Final = 0.9
-COPY_DISTANCE: Final = 20
 
 
 def same_picture(phash_distance: LongArray, dhash_distance: LongArray, quality: FloatArray, rule: Rule) -> BoolArray:
@@ -78,7 +83,7 @@ def same_picture(phash_distance: LongArray, dhash_distance: LongArray, quality: 
 
 
 def collision_probability(distance: int, rule: Rule) -> float:
-    """The chance that pictures of two people, compared straight and mirrored, are at most ``distance`` bits apart.
+    """The chance that pictures of two people, compared in every way, are at most ``distance`` bits apart.
 
     ``distance``: phash plus dhash bits, 0 to 20. A first estimate: the share measured at 20 bits, falling by a
     constant factor with each bit less, so chosen that no count from 20 bits down to the nearest pair exceeds it. Such
@@ -122,11 +127,21 @@ class HashMatch:
     chance: float
 
 
-def require_current(algorithms: Iterable[str], gallery: str) -> None:
-    """Raise :class:`IntegrityError` unless all hash ``algorithms`` of a gallery are of the decode that is used now.
+def require_current(algorithms: Collection[str], gallery: str) -> None:
+    """Raise :class:`IntegrityError` unless the hash ``algorithms`` of a gallery are those that are used now.
 
-    One hash of another decode is one photo whose copies would not be found. ``gallery`` is what the error calls it.
+    One hash of another decode is one photo whose copies would not be found; so is one without a contrast map, as those
+    of galleries from before there were any. ``gallery`` is what the error calls it.
     """
+    _require_decode(algorithms, gallery)
+    if algorithms and CONTRAST_SIGNS not in algorithms:
+        raise IntegrityError(
+            f"{gallery}: enrolled by an older version of LeakMatch, without the contrast maps of its faces: cropped "
+            "copies of its photos would not be found. Enrol the photos into a new gallery."
+        )
+
+
+def _require_decode(algorithms: Collection[str], gallery: str) -> None:
     if any(not algorithm.endswith(f"/{DECODE}") for algorithm in algorithms):
         raise IntegrityError(
             f"{gallery}: its picture hashes were made by another decode, that of another version of LeakMatch: copies "
@@ -143,7 +158,7 @@ class HashIndex:
         Raises :class:`IntegrityError` where they are of another decode, or their rows do not belong together.
         """
         self._rule = rule
-        require_current(hashes, "The gallery")
+        _require_decode(hashes, "The gallery")
         if hashes and not {PHASH, DHASH} <= hashes.keys():
             raise IntegrityError("The gallery's picture hashes are not complete. Restore it from a copy.")
         pairs = ((PHASH, DHASH), (PHASH_MIRROR, DHASH_MIRROR))
@@ -162,7 +177,7 @@ class HashIndex:
     def matches(self, probes: Sequence[Sequence[HashBatch]]) -> list[list[HashMatch]]:
         """For each probe (its batches by any algorithms; none for a picture that was not read) what it is a copy of.
 
-        The nearer of the straight and the mirrored way, once for each row and enrolment, sorted by these two.
+        The nearest of all ways, once for each row and enrolment, sorted by these two.
         """
         found: list[dict[tuple[int, int], int]] = [{} for _ in probes]
         owner, row, phash, dhash, quality = _stacked(probes)
@@ -182,40 +197,18 @@ class HashIndex:
             for best in found
         ]
 
-    def distance(self, probe: Sequence[HashBatch], row: int, enrolment_id: int) -> int | None:
-        """phash plus dhash bits between a row of a probe and an enrolled hash, the nearer of straight and mirrored.
-
-        ``None`` where either is not there or too flat to compare.
-        """
-        _, rows, phash, dhash, quality = _stacked([probe])
-        if row >= len(rows) or quality[row] < self._rule.min_quality:
-            return None
-        distances = []
-        for way in self._ways:
-            stored = way.of_enrolment(enrolment_id)
-            for bits, kept in ((phash, way.phash), (dhash, way.dhash)):
-                distances.append(np.bitwise_count(bits[row] ^ kept[stored]).sum(axis=1, dtype=np.int64))
-        totals = [p + d for p, d in zip(distances[::2], distances[1::2], strict=True)]
-        return min((int(total) for way_totals in totals for total in way_totals), default=None)
-
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Stored hashes, straight or mirrored, that pass the quality gate, in the order of their enrolments.
+    """Stored hashes, straight or mirrored, that pass the quality gate.
 
     ``near`` finds phashes within the rule's distance: the two hashes together are no nearer than one of them.
     """
 
-    phash: ByteArray
     dhash: ByteArray
     quality: FloatArray
     enrolment_id: LongArray
     near: HammingIndex
-
-    def of_enrolment(self, enrolment_id: int) -> slice:
-        """Where the hashes of one enrolment stand."""
-        begin, end = np.searchsorted(self.enrolment_id, [enrolment_id, enrolment_id + 1]).tolist()
-        return slice(begin, end)
 
 
 def _paired(phash: StoredHashes, dhash: StoredHashes, rule: Rule) -> _Way:
@@ -223,30 +216,30 @@ def _paired(phash: StoredHashes, dhash: StoredHashes, rule: Rule) -> _Way:
         raise IntegrityError("The gallery does not hold both hashes of every photo.")
     quality = np.minimum(phash.quality, dhash.quality)
     keep = np.flatnonzero(quality >= rule.min_quality)
-    keep = keep[np.argsort(phash.enrolment_id[keep], kind="stable")]
-    bits = phash.bits[keep]
-    near = HammingIndex(bits, rule.max_distance)
-    return _Way(bits, dhash.bits[keep], quality[keep], phash.enrolment_id[keep], near)
+    near = HammingIndex(phash.bits[keep], rule.max_distance)
+    return _Way(dhash.bits[keep], quality[keep], phash.enrolment_id[keep], near)
 
 
 def _stacked(
     probes: Sequence[Sequence[HashBatch]],
 ) -> tuple[LongArray, LongArray, ByteArray, ByteArray, FloatArray]:
-    """All rows of all probes: probe int64[N], row in it int64[N], phash and dhash uint8[N,8], quality float32[N]."""
+    """All rows of all probes, as they are and turned: probe int64[N], row in it int64[N], phash and dhash uint8[N,8],
+    quality float32[N]."""
     owner: list[int] = []
     row: list[int] = []
     quality: list[float] = []
-    phash, dhash = [np.zeros((0, HASH_BYTES), np.uint8)], [np.zeros((0, HASH_BYTES), np.uint8)]
+    phash, dhash = [np.zeros((0, HASH_BYTES[PHASH]), np.uint8)], [np.zeros((0, HASH_BYTES[DHASH]), np.uint8)]
     for i, batches in enumerate(probes):
         by_algorithm = {batch.algorithm: batch for batch in batches}
-        p, d = by_algorithm.get(PHASH), by_algorithm.get(DHASH)
-        if p is None or d is None:
-            continue
-        owner += [i] * len(p.bits)
-        row += range(len(p.bits))
-        phash.append(p.bits)
-        dhash.append(d.bits)
-        quality += np.minimum(p.quality, d.quality).tolist()
+        for names in zip((PHASH, *PHASH_TURNED), (DHASH, *DHASH_TURNED), strict=True):
+            p, d = (by_algorithm.get(name) for name in names)
+            if p is None or d is None:
+                continue
+            owner += [i] * len(p.bits)
+            row += range(len(p.bits))
+            phash.append(p.bits)
+            dhash.append(d.bits)
+            quality += np.minimum(p.quality, d.quality).tolist()
     return (
         np.array(owner, np.int64),
         np.array(row, np.int64),

@@ -13,13 +13,14 @@ import scipy.fft
 from PIL import Image
 
 from leakmatch.arrays import Array, BoolArray, ByteArray, FloatArray, check
-from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
+from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, DHASH_TURNED, PHASH, PHASH_MIRROR, PHASH_TURNED
 from leakmatch.hashing.resample import rows_first, thumbnails
 from leakmatch.records import HashBatch
 
 _SIDE = 8  # bits per row and column of a hash
 _DCT_SIDE = 4 * _SIDE
 _SIZES = ((_DCT_SIDE, _DCT_SIDE), (_SIDE + 1, _SIDE))
+_TURNED_SIZE = (_SIDE, _SIDE + 1)  # what becomes 9x8 by a quarter turn
 _BATCH_PIXELS = 1 << 22  # hashed at a time: bounds the memory for the gray values between the two passes
 _ANGLE = np.pi / (2 * _DCT_SIDE)
 _DCT = 2 * np.cos(_ANGLE * np.outer(np.arange(_SIDE), 2 * np.arange(_DCT_SIDE) + 1))  # DCT-II, its lowest rows
@@ -32,11 +33,15 @@ _PHASH_NOISE = 64.0
 _DHASH_NOISE = 1
 
 
-def picture_hashes(images: Sequence[ByteArray], mirrored: bool) -> tuple[HashBatch, ...]:
+def picture_hashes(images: Sequence[ByteArray], mirrored: bool, turned: bool = False) -> tuple[HashBatch, ...]:
     """Hashes of ``images`` (each uint8[H,W,3] BGR, canonical decode, H and W at least 1).
 
     One batch per algorithm with ``bits`` uint8[N,8], ``image_index`` 0 to N-1: :data:`PHASH` and :data:`DHASH`, and
-    with ``mirrored`` also :data:`PHASH_MIRROR` and :data:`DHASH_MIRROR`. No images give batches of no rows.
+    with ``mirrored`` also :data:`PHASH_MIRROR` and :data:`DHASH_MIRROR`, with ``turned`` a pair for each of
+    :data:`PHASH_TURNED` and :data:`DHASH_TURNED`. No images give batches of no rows.
+
+    The turned ones are made from the small pictures, turned: Pillow rounds a turned picture in another order, so they
+    are imagehash's to a bit or so.
 
     ``quality`` is the share of the bits that noise of about one gray level cannot turn: for phash those whose
     coefficient is further than 64 from the median (the first, the mean brightness, does not count), for dhash those
@@ -47,7 +52,11 @@ def picture_hashes(images: Sequence[ByteArray], mirrored: bool) -> tuple[HashBat
     """
     for image in images:
         check(image, (None, None, 3), np.uint8, "image")
-    names = (PHASH, DHASH, PHASH_MIRROR, DHASH_MIRROR) if mirrored else (PHASH, DHASH)
+    names = [PHASH, DHASH]
+    if mirrored:
+        names += [PHASH_MIRROR, DHASH_MIRROR]
+    if turned:
+        names += [name for pair in zip(PHASH_TURNED, DHASH_TURNED, strict=True) for name in pair]
     bits = np.empty((len(names), len(images), _SIDE), np.uint8)
     quality = np.empty((len(names), len(images)), np.float32)
     alike: dict[tuple[int, ...], list[int]] = {}
@@ -57,17 +66,27 @@ def picture_hashes(images: Sequence[ByteArray], mirrored: bool) -> tuple[HashBat
         step = max(1, _BATCH_PIXELS // (shape[0] * shape[1]))
         for start in range(0, len(of_one_size), step):
             batch = of_one_size[start : start + step]
-            pixels = _thumbnails([images[i] for i in batch], mirrored)
-            for k, small in enumerate(pixels):
-                bits[k, batch], quality[k, batch] = _dhash(small) if k % 2 else _phash(small)
+            square, broad = _thumbnails([images[i] for i in batch], mirrored, turned)
+            for first, (its_bits, its_quality) in enumerate((_phash(square), _dhash(broad))):
+                bits[first::2, batch] = its_bits.reshape(-1, len(batch), _SIDE)
+                quality[first::2, batch] = its_quality.reshape(-1, len(batch))
     index = np.arange(len(images), dtype=np.int32)
     return tuple(HashBatch(name, bits[k], quality[k], index) for k, name in enumerate(names))
 
 
-def _thumbnails(images: Sequence[ByteArray], mirrored: bool) -> list[Array]:
-    """float64[width,N,height] of 32x32 and 9x8 pixels, then those of the mirrored pictures: ``[x, i, y]``."""
-    make = thumbnails if rows_first(images[0].shape[1], images[0].shape[0], _SIZES) else pillow_thumbnails
-    return make(images, _SIZES, mirrored)
+def _thumbnails(images: Sequence[ByteArray], mirrored: bool, turned: bool) -> tuple[Array, Array]:
+    """float64[width,W*N,height] of 32x32 and of 9x8 pixels, ``[x, i, y]``: N pictures, then mirrored, then turned."""
+    sizes = (*_SIZES, _TURNED_SIZE) if turned else _SIZES
+    make = thumbnails if rows_first(images[0].shape[1], images[0].shape[0], sizes) else pillow_thumbnails
+    small = make(images, sizes, mirrored)
+    ways = [(small[k], small[k + 1]) for k in range(0, len(small), len(sizes))]
+    if turned:
+        square, broad, tall = small[:3]
+        for quarters in (1, 2, 3):
+            lying = tall if quarters % 2 else broad
+            ways.append((np.rot90(square, quarters, axes=(2, 0)), np.rot90(lying, quarters, axes=(2, 0))))
+    squares, broads = zip(*ways, strict=True)
+    return np.concatenate(squares, axis=1), np.concatenate(broads, axis=1)
 
 
 def _phash(pixels: Array) -> tuple[ByteArray, FloatArray]:

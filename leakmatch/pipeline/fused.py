@@ -33,6 +33,7 @@ class SubjectTemplates:
     def __init__(self, stored: StoredTemplates, first: LongArray, normalisation: Normalisation | None) -> None:
         """``first`` int64[N]: for each stored template the first enrolment of its subject."""
         self._stored = stored
+        self._first = first
         self._normalisation = normalisation
         self._row = np.argsort(first, kind="stable")  # rows of ``stored``, subject by subject
         self.subject, self._start = np.unique(first[self._row], return_index=True)
@@ -57,13 +58,22 @@ class SubjectTemplates:
     def closest(self, subject: int, probe: FloatArray) -> int:
         """The enrolment of ``subject`` (its first) that is most like the normalised ``probe`` float32[D]."""
         row = int(np.searchsorted(self.subject, subject))
-        vectors, counts = self._photos(np.array([row]))
-        best = int(np.argmax(vectors @ probe)) if counts[0] > 1 else 0
+        if self._end[row] - self._start[row] == 1:
+            return subject
+        vectors, _ = self._photos(np.array([row]))
+        best = int(np.argmax(vectors @ probe))
         return int(self._stored.enrolment_id[self._row[self._start[row] + best]])
 
     def mean_of(self, sums: NDArray[np.float64], counts: LongArray) -> FloatArray:
         """Mean templates float32[K,D], from the ``sums`` float64[K,D] of ``counts`` int64[K] normalised photos each."""
         return unit(sums) if self._normalisation is None else self._normalisation.mean_template(sums, counts)
+
+    def photos(self, enrolment: int) -> tuple[LongArray, FloatArray]:
+        """The enrolments int64[P] of the subject whose ``enrolment`` is, and their templates float32[P,D] as stored."""
+        first = self._first[np.searchsorted(self._stored.enrolment_id, enrolment)]
+        row = int(np.searchsorted(self.subject, first))
+        rows = self._row[self._start[row] : self._end[row]]
+        return self._stored.enrolment_id[rows], self._read(rows)
 
     def of_photos(self, rows: LongArray) -> tuple[FloatArray, LongArray, LongArray]:
         """The photos of the subjects in ``rows`` int64[K], subject by subject.

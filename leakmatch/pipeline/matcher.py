@@ -10,17 +10,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from leakmatch.arrays import FloatArray
+from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.faces.packs import Pack
 from leakmatch.gallery.store import FACE, PICTURE, Gallery
-from leakmatch.hashing.evidence import (
-    COPY_DISTANCE,
-    COPY_SCORE,
-    FACE_CROP,
-    HashIndex,
-    collision_probability,
-    require_current,
-)
+from leakmatch.hashing.algorithms import CONTRAST_LEVELS, CONTRAST_SIGNS, INDEXED
+from leakmatch.hashing.copies import COPY_DISTANCE, COPY_SCORE, OTHER_DISTANCE, copy_distances, copy_probability
+from leakmatch.hashing.evidence import HashIndex, require_current
 from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.join import DECIMALS, TemplateIndex
@@ -33,6 +28,9 @@ from leakmatch.settings import Settings
 
 #: A second's faces against fewer templates take one thread some milliseconds; nobody waits for that.
 THREADS_FROM: Final = 200_000
+
+#: A face that scores less with a person is a copy of none of their photos, however many these are.
+COPY_OF_ONE: Final = 0.3
 
 Picture = tuple[bytes | None, ImageAnalysis]
 
@@ -115,8 +113,8 @@ class Matcher:
         else:
             self._index = TemplateIndex(rows, self._subjects.subject, each=each)
         self._gallery = gallery
-        self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE))
-        self._crops = HashIndex.of_faces(gallery.hashes(FACE))
+        self._pictures = HashIndex.of_pictures(gallery.hashes(PICTURE, INDEXED))
+        self._crops = HashIndex.of_faces(gallery.hashes(FACE, INDEXED))
         self._calibration = calibration
         self._settings = settings
 
@@ -137,7 +135,7 @@ class Matcher:
         faces = self._faces([analysis for _, analysis in pictures])
         by_picture = self._picture_matches(pictures)
         return [
-            combine(verdicts, [*matches, *self._copies(analysis, verdicts)])
+            combine(verdicts, self._with_copies(matches, analysis, verdicts))
             for (_, analysis), verdicts, matches in zip(pictures, faces, by_picture, strict=True)
         ]
 
@@ -190,16 +188,49 @@ class Matcher:
         columns = (self._calibration.fmr(scores), *self._calibration.interval(scores))
         return zip(*(column.tolist() for column in columns), strict=True)
 
-    def _copies(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[PictureMatch]:
-        """Faces so close that a less near hash of the crop shows that they are from one picture."""
-        for verdict in verdicts:
-            if verdict.face is None or verdict.score is None or verdict.score < COPY_SCORE:
+    def _with_copies(
+        self, matches: Sequence[PictureMatch], analysis: ImageAnalysis, verdicts: Sequence[Verdict]
+    ) -> list[PictureMatch]:
+        """``matches`` by file and hash, less those that the contrast maps overrule, and the faces that these find."""
+        nearest: dict[int, int] = {}
+        found: list[PictureMatch] = []
+        for verdict, enrolment, distance in self.copy_distances(analysis, verdicts):
+            if distance is None:
                 continue
-            distance = self._crops.distance(analysis.face_hashes, verdict.face, verdict.enrolment)
-            if distance is not None and distance <= COPY_DISTANCE:
-                chance = collision_probability(distance, FACE_CROP)
-                subject = verdict.subject_id
-                yield PictureMatch(verdict.face, subject, verdict.enrolment, Evidence.SAME_PICTURE, distance, chance)
+            nearest[enrolment] = min(distance, nearest.get(enrolment, distance))
+            if distance <= COPY_DISTANCE:
+                subject, chance = verdict.subject_id, copy_probability(distance, verdict.chance)
+                found.append(PictureMatch(verdict.face, subject, enrolment, Evidence.SAME_PICTURE, distance, chance))
+        return found + [
+            match
+            for match in matches
+            if match.evidence is Evidence.SAME_FILE or nearest.get(match.enrolment, 0) <= OTHER_DISTANCE
+        ]
+
+    def copy_distances(
+        self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]
+    ) -> Iterator[tuple[Verdict, int, int | None]]:
+        """Each enrolled photo whose template is near enough to a face for a copy, and how far its contrast map is.
+
+        The distance is ``None`` where the maps were not compared (:func:`~leakmatch.hashing.copies.copy_distances`).
+        """
+        maps = next((batch.bits for batch in analysis.face_hashes if batch.algorithm == CONTRAST_LEVELS), None)
+        if maps is None or analysis.templates is None:
+            return
+        near: dict[int, list[tuple[Verdict, int, ByteArray]]] = {}
+        for verdict in verdicts:
+            if verdict.face is None or verdict.score is None or verdict.score < COPY_OF_ONE:
+                continue
+            enrolments, vectors = self._subjects.photos(verdict.enrolment)
+            scores = vectors @ analysis.templates.vectors[verdict.face]
+            for enrolment in enrolments[scores >= COPY_SCORE].tolist():
+                signs = self._gallery.hash_of(enrolment, FACE, CONTRAST_SIGNS)
+                if signs is not None:
+                    near.setdefault(verdict.face, []).append((verdict, enrolment, signs))
+        for face, photos in near.items():
+            distances = copy_distances(maps[face], np.stack([signs for _, _, signs in photos]))
+            for (verdict, enrolment, _), distance in zip(photos, distances, strict=True):
+                yield verdict, enrolment, distance
 
     def _picture_matches(self, pictures: Sequence[Picture]) -> Iterator[list[PictureMatch]]:
         whole = self._pictures.matches([analysis.picture_hashes for _, analysis in pictures])

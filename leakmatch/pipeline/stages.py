@@ -15,8 +15,11 @@ import numpy as np
 from leakmatch.arrays import ByteArray
 from leakmatch.errors import ItemError
 from leakmatch.faces.engine import FaceEngine
+from leakmatch.faces.geometry import inside_picture
 from leakmatch.faces.picture import Picture, View
 from leakmatch.faces.quality import sharpness
+from leakmatch.hashing.algorithms import MAP_SIDE
+from leakmatch.hashing.contrast import contrast_maps
 from leakmatch.hashing.perceptual import picture_hashes
 from leakmatch.imaging.decode import decode, decode_larger
 from leakmatch.records import Budget, DecodedImage, FaceBatch, ImageAnalysis, Outcome
@@ -28,7 +31,8 @@ class Looker:
     """Looks at one picture after another.
 
     ``mirrored`` is for the gallery's side: mirror images are hashed, too, and averaged into the templates; templates
-    without them are given beside these.
+    without them are given beside these. A scanned picture is hashed in its four turns instead, so that the two meet in
+    all eight ways.
     """
 
     def __init__(self, engine: FaceEngine, budget: Budget, *, mirrored: bool) -> None:
@@ -99,16 +103,20 @@ class Looker:
         if not image.complete:
             outcome = Outcome.PARTIAL
         width, height = image.source_size
+        inside = inside_picture(faces.landmarks, image.source_size, MAP_SIDE)
         return ImageAnalysis(
             frame=image.frame,
             outcome=outcome,
             detail=image.detail,
             width=width,
             height=height,
-            picture_hashes=picture_hashes([image.bgr], self._mirrored),
+            picture_hashes=picture_hashes([image.bgr], self._mirrored, turned=not self._mirrored),
             faces=faces,
             templates=templates,
-            face_hashes=picture_hashes(list(crops), self._mirrored),
+            face_hashes=(
+                *picture_hashes(list(crops), self._mirrored),
+                contrast_maps(crops, inside, enrolled=self._mirrored),
+            ),
             crops=tuple(_jpegs(crops)),
             incidents=tuple(_incidents(image)),
             plain=plain,

@@ -9,6 +9,7 @@ import numpy as np
 
 from leakmatch.arrays import Array, FloatArray, check, check_finite
 from leakmatch.errors import UsageError
+from leakmatch.hashing.algorithms import HASH_BYTES
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import UNSOUND, Message, ProtocolError
 from leakmatch.records import (
@@ -25,7 +26,6 @@ from leakmatch.records import (
 
 _MAX_TEXT = 1 << 20
 _MAX_CROP = 1 << 16  # a JPEG of 112x112 pixels
-_HASH_BYTES = 8
 
 #: How looking at a picture may end. What else an item may be is not for an analyser to say.
 _LOOKED = {
@@ -119,7 +119,7 @@ def analysis_message(analyses: Sequence[ImageAnalysis]) -> tuple[Fields, Arrays]
         }
         for scope, batches in (("p", analysis.picture_hashes), ("f", analysis.face_hashes)):
             if batches:  # as one array for all algorithms: what the parent unpacks is what a large machine waits for
-                arrays[f"{i}.{scope}.bits"] = np.stack([batch.bits for batch in batches])
+                arrays[f"{i}.{scope}.bits"] = np.concatenate([batch.bits for batch in batches], axis=1)
                 arrays[f"{i}.{scope}.quality"] = np.stack([batch.quality for batch in batches])
         faces = analysis.faces
         arrays |= {f"{i}.boxes": faces.boxes, f"{i}.landmarks": faces.landmarks, f"{i}.scores": faces.scores}
@@ -203,12 +203,13 @@ def _read_hashes(algorithms: list[Any], arrays: Any, prefix: str, count: int) ->
     if not algorithms:
         return ()
     bits, quality = arrays[f"{prefix}.bits"], arrays[f"{prefix}.quality"]
-    check(bits, (len(algorithms), count, _HASH_BYTES), np.uint8, "hashes")
+    ends = np.cumsum([HASH_BYTES[name] for name in algorithms]).tolist()
+    check(bits, (count, ends[-1]), np.uint8, "hashes")
     check(quality, (len(algorithms), count), np.float32, "quality")
     index = np.arange(count, dtype=np.int32)
     return tuple(
-        HashBatch(_text(name), one, its_quality, index)
-        for name, one, its_quality in zip(algorithms, bits, quality, strict=True)
+        HashBatch(name, one, its_quality, index)
+        for name, one, its_quality in zip(algorithms, np.split(bits, ends[:-1], axis=1), quality, strict=True)
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageOps
 
 from leakmatch.arrays import ByteArray
+from leakmatch.hashing.algorithms import DHASH_TURNED, PHASH_TURNED
 from leakmatch.hashing.join import hamming_join, naive_hamming_join
 from leakmatch.hashing.perceptual import picture_hashes
 
@@ -54,6 +55,23 @@ def test_equal_to_imagehash(images):
         assert [batch.bits[i].tobytes() for batch in batches] == reference(image)
         for batch in batches:
             assert 0 <= batch.quality[i] <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(pictures(), min_size=1, max_size=3))
+def test_turned_as_imagehash_but_for_rounding(images):
+    batches = {batch.algorithm: batch for batch in picture_hashes(images, mirrored=True, turned=True)}
+    straight = picture_hashes(images, mirrored=True)
+    assert list(batches)[:4] == [batch.algorithm for batch in straight]
+    for batch in straight:
+        assert np.array_equal(batch.bits, batches[batch.algorithm].bits)
+    for turns, names in enumerate(zip(PHASH_TURNED, DHASH_TURNED, strict=True), start=1):
+        for i, image in enumerate(images):
+            expected = reference(np.ascontiguousarray(np.rot90(image, turns)))[:2]
+            for name, bits in zip(names, expected, strict=True):
+                differing = int(np.bitwise_count(batches[name].bits[i] ^ np.frombuffer(bits, np.uint8)).sum())
+                unsure = 64 * (1 - float(batches[name].quality[i]))
+                assert differing <= unsure + 1
 
 
 def hashes(count: int) -> st.SearchStrategy[ByteArray]:

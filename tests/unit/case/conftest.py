@@ -38,7 +38,8 @@ RUN: dict[str, Any] = {
         "id": "9a11e47",
         "path": "people.gallery",
         "digest": "ab" * 32,
-        "subjects": 3,
+        "subjects": 4,
+        "enrolled": 4,
         "templates": 4,
         "pictures": 4,
     },
@@ -146,7 +147,11 @@ class Writer:
         for told in candidates:
             key = keys[told.pop("frame", 0)]
             defaults: dict[str, Any] = {"face": 0, "enrolment": 1, "rank": 1, "score": 0.5, "chance": 1e-9}
-            candidate = Candidate(key=key, **(defaults | {"evidence": Evidence.SAME_FACE} | told))
+            defaults |= {"evidence": Evidence.SAME_FACE, "looks": 1}
+            chance = told.get("chance", defaults["chance"])
+            limits = (None, None) if chance is None else (chance / 2, 3 * chance)
+            defaults |= dict(zip(("chance_low", "chance_high"), limits, strict=True))
+            candidate = Candidate(key=key, **(defaults | told))
             found.setdefault(key, []).append(candidate)
         for key, group in found.items():
             faces = {c.face for c in group if c.face is not None}

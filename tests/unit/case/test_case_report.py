@@ -119,8 +119,8 @@ def test_hostile_names_are_text(page, kit):
 
 
 def test_the_headline_counts_people_and_files(page):
-    assert "2 of 3 protected people have candidates decided match, in 4 files." in page.words
-    assert "1 more has candidates to review, and no match." in page.words
+    assert "2 of 4 protected people are decided match, in 4 files." in page.words
+    assert "1 more is to review, and no match." in page.words
     assert "Files with nothing stronger than a candidate to review: 1 file." in page.words
 
 
@@ -130,7 +130,7 @@ def test_everything_a_court_asks_for_is_there(page, case, kit):
         "duplicate",
         "no picture in it",
         "a password is needed",
-        "5 faces × 4 templates = 20 comparisons",
+        "5 faces × 4 people = 20 comparisons",
         "4 pictures × 4 enrolled photos = 16 comparisons",
         "MIT AND Apache-2.0",
         kit.RUN["pack"]["embedder_sha256"],
@@ -148,18 +148,21 @@ def test_everything_a_court_asks_for_is_there(page, case, kit):
 
 
 def test_a_figure_is_worked_through(page):
-    """ada: 5 faces x 4 templates x 1e-9."""
+    """ada: 5 faces x 4 people x 1e-9."""
     assert "has the score 0.6123." in page.words
     assert "on a test set (100 people, 300 photos, 44,000 pairs of different people)" in page.words
-    assert "5 faces × 4 templates = 20 comparisons" in page.words
-    assert "Expected by chance: 20 × 1 × 10−9 = 2 × 10−8. So it is decided match." in page.words.replace("\xa0", " ")
+    assert "5 faces × 4 people = 20 comparisons" in page.words
+    assert (
+        "Expected by chance: 20 × 1 × 10−9 = 2 × 10−8 (95 % interval: 1 × 10−8 to 6 × 10−8). So it is decided match."
+        in page.words.replace("\xa0", " ")
+    )
 
 
 def test_the_figures_are_those_of_the_export(case):
     summary = summarise(case, Judge.of(case), limit=100)
     exported = list(rows(case, "candidates"))
-    assert set(summary.people) == {row["subject_id"] for row in exported}
-    for person in summary.people.values():
+    assert {person.subject_id for person in summary.people} == {row["subject_id"] for row in exported}
+    for person in summary.people:
         own = [row for row in exported if row["subject_id"] == person.subject_id]
         assert person.files == len({(row["source"], row["path"].split("!/frame")[0]) for row in own})
         assert person.pictures == len({row["sha256"] for row in own})
@@ -182,7 +185,7 @@ def test_copies_are_counted_and_the_first_few_named(tmp_path, kit):
         assert copies(case, {(0, 5)}) == {}
         words = Page(report(case)).words
         assert "identical copies: copy0; copy1; copy2 and 4 more" in words
-        assert "1 of 3 protected people has candidates decided match, in 8 files." in words
+        assert "1 of 4 protected people is decided match, in 8 files." in words
 
 
 def test_each_candidate_shows_its_own_face(case, page):
@@ -249,6 +252,28 @@ def test_the_score_from_which_a_face_matches_is_said(tmp_path, kit):
         assert "from a score of" not in Page(report(case, 0.5)).words
 
 
+@pytest.mark.parametrize(
+    ("planned", "ended", "expected"),
+    [
+        ((90, 0.4), 0.43211, ("from a score of 0.4000 upwards", "With it, that score is 0.4321.")),
+        ((90, 0.4), None, ("from a score of 0.4000 upwards", "With it, no face alone is.")),
+        ((90, None), 0.4, ("planned for about 90 faces; with so many, no face alone would be", "is 0.4000.")),
+        (None, 0.4, ("computed anew from the final number, 1 face.",)),
+    ],
+)
+def test_the_plan_and_what_came_of_it_are_said(tmp_path, kit, planned, ended, expected):
+    changes = {"planned": dict(zip(("searches", "threshold"), planned, strict=True))} if planned else {}
+    w = kit.Writer(tmp_path / "p.case", ["x"], [(0, "x.jpg")], **changes)
+    w.picture(0, w.roots[0], [{"subject_id": "ada"}])
+    w.close()
+    with Case.resume(tmp_path / "p.case") as case:
+        case.finish({"finished": "2026-03-01T12:34:56Z", "threshold": ended})
+    with Case.open(tmp_path / "p.case") as case:
+        words = Page(report(case)).words
+    for part in expected:
+        assert part in words
+
+
 def test_an_unfinished_scan_is_said_loudly(tmp_path, kit):
     with Case.open(kit.write_sample(tmp_path / "u.case", finished=False)) as case:
         words = Page(report(case)).words
@@ -262,7 +287,7 @@ def test_a_complete_case_without_candidates(tmp_path, kit):
     w.close()
     with Case.open(tmp_path / "e.case") as case:
         words = Page(report(case)).words
-    assert "None of 3 protected people has a candidate in what was read." in words
+    assert "None of 4 protected people has a candidate in what was read." in words
     assert "could not be read in full" not in words
     assert "There are no candidates decided match or review." in words
 
@@ -278,18 +303,18 @@ def test_missing_parts_are_left_open(tmp_path, kit):
     w = kit.Writer(tmp_path / "m.case", ["x"], [(0, "x.jpg")])
     w.picture(0, w.roots[0], [{"subject_id": "ada"}])
     with w.case._database.transaction():
-        w.case._database.put("run", {"gallery": {"templates": 1, "pictures": 1}, "sources": ["x"]})
+        w.case._database.put("run", {"gallery": {"enrolled": 1, "pictures": 1}, "sources": ["x"]})
     w.close()
     with Case.open(tmp_path / "m.case") as case:
         words = Page(report(case)).words
-    assert "1 of the protected people has candidates decided match, in 1 file." in words
+    assert "1 of the protected people is decided match, in 1 file." in words
     assert "not told" in words
 
 
 def test_deciding_anew_is_said_and_done(case):
     words = Page(report(case, accepted=1e-9)).words
     assert "Decided anew with 1e-09 accepted false candidates; the scan was told 1." in words
-    assert "1 of 3 protected people has candidates decided match, in 2 files." in words
+    assert "1 of 4 protected people is decided match, in 2 files." in words
     with pytest.raises(UsageError):
         report(case, accepted=1000.0)
 

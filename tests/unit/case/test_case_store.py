@@ -27,7 +27,7 @@ def test_what_was_written_is_read_back(case, kit):
         Outcome.NOT_IMAGE: 1,
         Outcome.WALKED: 2,
     }
-    assert case.totals() == Totals(searches=5, pictures=4, gallery_templates=4, gallery_pictures=4)
+    assert case.totals() == Totals(searches=5, pictures=4, gallery_people=4, gallery_pictures=4)
     assert list(case.stored_positions(0)) == list(range(8))
     case.verify()
 
@@ -112,18 +112,19 @@ def test_hostile_details_and_sizes_can_be_stored(tmp_path, kit):
 def test_numpy_scalars_are_stored_as_the_numbers_they_are(tmp_path, kit):
     w = kit.Writer(tmp_path / "n.case", ["x.zip"], [(0, "/x.zip")])
     told = {"subject_id": "ada", "score": np.float32(0.5), "chance": np.float64(0.0), "rank": np.int32(1)}
+    told |= {"chance_low": np.float64(0.0), "chance_high": np.float32(0.5), "looks": np.int8(2)}
     w.picture(0, w.roots[0], [told | {"face": np.int64(0), "hash_distance": np.uint8(3)}])
     w.close()
     with Case.open(tmp_path / "n.case") as case:
         case.verify()
         (candidate,) = case.candidates()
-        assert candidate == Candidate(Key(0, 0), 0, "ada", 1, 1, 0.5, 0.0, Evidence.SAME_FACE, 3)
+        assert candidate == Candidate(Key(0, 0), 0, "ada", 1, 1, 0.5, 0.0, 0.0, 0.5, 2, Evidence.SAME_FACE, 3)
 
 
 def test_prune_drops_what_chance_explains_and_its_crops_only(tmp_path, kit):
     path = kit.write_sample(tmp_path / "p.case")
     with Case.resume(path) as case:
-        case.prune(100.0)  # cy is expected 400 times: 5 faces x 4 templates x 20
+        case.prune(100.0)  # cy is expected 400 times: 5 faces x 4 people x 20
         assert {c.subject_id for c in case.candidates()} == {"ada", "bob", "=cmd|'/c calc'!A1"}
         assert case.crop(Key(0, 1), 1) is None
         assert case.crop(Key(0, 1), 0) is not None
@@ -134,14 +135,15 @@ def test_prune_drops_what_chance_explains_and_its_crops_only(tmp_path, kit):
 
 
 def test_expected_false_is_chance_times_comparisons_the_stronger_of_face_and_picture():
-    totals = Totals(searches=10, pictures=5, gallery_templates=100, gallery_pictures=50)
-    face = Candidate(Key(0, 0), 0, "a", 1, 1, 0.5, 1e-3, Evidence.SAME_FACE)
-    both = Candidate(Key(0, 0), 0, "a", 1, 1, 0.5, 1e-3, Evidence.SAME_PICTURE, 2, 1e-3)
-    neither = Candidate(Key(0, 0), 0, "a", 1, 1, 0.5, None, Evidence.SAME_FACE)
-    assert totals.expected_false(face) == pytest.approx(1.0)
-    assert totals.expected_false(both) == pytest.approx(1.0), "crops are compared per face: the larger number of pairs"
-    assert totals.expected_false(replace(both, picture_chance=1e-5)) == pytest.approx(0.01)
-    assert totals.expected_false(neither) is None
+    totals = Totals(searches=10, pictures=5, gallery_people=100, gallery_pictures=50)
+    face = Candidate(Key(0, 0), 0, "a", 1, 1, 0.5, 1e-3, 5e-4, 2e-3, 1, Evidence.SAME_FACE)
+    both = replace(face, evidence=Evidence.SAME_PICTURE, hash_distance=2, picture_chance=1e-3)
+    neither = replace(face, chance=None, chance_low=None, chance_high=None)
+    assert totals.expected_false(face, face.chance) == pytest.approx(1.0)
+    assert totals.expected_false(face, face.chance_high) == pytest.approx(2.0)
+    assert totals.expected_false(both, 1e-3) == pytest.approx(1.0), "crops are compared per face: the larger number"
+    assert totals.expected_false(replace(both, picture_chance=1e-5), 1e-3) == pytest.approx(0.01)
+    assert totals.expected_false(neither, None) is None
 
 
 def test_half_a_case_is_not_left_behind(tmp_path, kit):
@@ -178,7 +180,7 @@ def test_an_existing_file_is_not_taken_for_a_new_case(sample, kit):
         ("UPDATE items SET primary_file = NULL, primary_position = NULL WHERE file = 1", "do not say of what"),
         (
             "INSERT INTO items SELECT 9, position, frame, locator, sha256, bytes, kind, outcome, detail,"
-            " NULL, NULL, 0, 0, NULL, NULL FROM items WHERE position = 4",
+            " NULL, NULL, 0, 0, NULL, NULL, NULL FROM items WHERE position = 4",
             "belong to no source file",
         ),
         ("DELETE FROM finished_files WHERE file = 2", "1 source files were not read"),

@@ -32,7 +32,7 @@ def test_rows_have_the_columns_in_order_and_say_where(case, what):
     assert found
     for row in found:
         assert list(row) == list(COLUMNS[what])
-        if what != "run":
+        if "path" in COLUMNS[what]:
             assert row["path"].isprintable()
             assert Locator.from_json(row["locator"]).path == row["path"]
 
@@ -237,7 +237,7 @@ def test_only_candidates_are_decided(case, what):
 
 
 def test_an_unknown_table_is_refused_before_the_first_row(case):
-    with pytest.raises(UsageError, match="candidates, items, faces, incidents, run"):
+    with pytest.raises(UsageError, match="candidates, subjects, items, faces, incidents, run"):
         rows(case, "people")
 
 
@@ -282,7 +282,7 @@ def test_a_place_is_that_of_its_locator(tmp_path, kit):
 def test_missing_parts_of_the_run_are_null(tmp_path, kit):
     w = kit.Writer(tmp_path / "m.case", ["x"], [(0, "x")])
     w.plain(0, w.roots[0], Outcome.NO_FACE)
-    run = {"gallery": {"templates": 1, "pictures": 1}, "sources": ["x"]}
+    run = {"gallery": {"enrolled": 1, "pictures": 1}, "sources": ["x"]}
     with w.case._database.transaction():
         w.case._database.put("run", run)
     w.close()
@@ -292,6 +292,18 @@ def test_missing_parts_of_the_run_are_null(tmp_path, kit):
         assert row["version"] is None
         assert row["complete"] is True
         assert is_complete(case) and not unread(case)
+
+
+def test_a_figure_below_what_the_calibration_shows_makes_no_match_alone(tmp_path, kit):
+    """1 face x 4 people. In place of 2e-10, one in the pairs gives 0.4 or 0.04."""
+    for pairs, accepted, expected in ((10, 0.1, "review"), (100, 0.1, "match"), (100, 1e-9, "review")):
+        w = kit.Writer(tmp_path / f"{pairs}{accepted}.case", ["x"], [(0, "x.jpg")], calibration={"pairs": pairs})
+        w.picture(0, w.roots[0], [{"subject_id": "ada", "chance": 2e-10}])
+        w.close()
+        with Case.open(w.case.path) as case:
+            (row,) = rows(case, "candidates", accepted)
+            assert (row["expected_false"], row["extrapolated"], row["decision"]) == (8e-10, True, expected)
+            assert (row["expected_false_low"], row["expected_false_high"]) == (4e-10, 2.4e-09)
 
 
 def test_an_unfinished_case_is_not_complete(tmp_path, kit):
@@ -313,7 +325,7 @@ def test_an_unfinished_case_is_not_complete(tmp_path, kit):
         "UPDATE faces SET box = x'0000c07f0000c07f0000c07f0000c07f'",  # four NaN
         "UPDATE items SET locator = 'no locator'",
         "UPDATE candidates SET evidence = 'a hunch'",
-        'UPDATE meta SET value = \'{"gallery": {"templates": 1, "pictures": 1}, "expected_false": "x"}\'',
+        'UPDATE meta SET value = \'{"gallery": {"enrolled": 1, "pictures": 1}, "expected_false": "x"}\'',
     ],
 )
 def test_a_damaged_row_is_an_integrity_error(sample, statement):
@@ -350,8 +362,7 @@ class TestTable:
             assert len(found) == 0
             assert [found[c].shape for c in ("score", "face", "box", "path")] == [(0,), (0,), (0, 4), (0,)]
             assert found.to_arrow().num_rows == 0
-            assert found.to_polars().shape == (0, 14)
-            assert found.to_pandas().shape == (0, 14)
+            assert found.to_polars().shape == found.to_pandas().shape == (0, len(COLUMNS["candidates"]))
 
     def test_rows_are_dicts_and_copies(self, case):
         found = table(case, "incidents")
@@ -377,8 +388,8 @@ class TestTable:
         assert arrow == polars
         if what != "run":
             assert arrow == found.to_dicts()
-            pandas = found.to_pandas()
-            assert pandas["path"].tolist() == found["path"].tolist()
+            pandas, text = found.to_pandas(), next(iter(COLUMNS[what]))
+            assert pandas[text].tolist() == found[text].tolist()
 
     def test_pandas_keeps_whole_numbers_whole(self, case):
         frame = table(case, "candidates").to_pandas()

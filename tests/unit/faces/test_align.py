@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from leakmatch.arrays import ByteArray
 from leakmatch.faces.align import aligned_crops
-from leakmatch.faces.geometry import CROP_SIZE, TEMPLATE, similarities
+from leakmatch.faces.geometry import CROP_SIZE, TEMPLATE, inside_picture, similarities
 
 
 def umeyama(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,3 +96,20 @@ def test_faces_at_and_beyond_the_edge_of_a_huge_picture(place: tuple[int, int]) 
     assert crop.shape == (CROP_SIZE, CROP_SIZE, 3)
     assert crop.any() == inside
     assert not inside or crop.max() == 200
+
+
+def test_what_shows_the_picture_is_what_a_warp_finds_in_it() -> None:
+    landmarks = some_landmarks(40)
+    white = np.full((480, 640, 3), 255, np.uint8)
+    shown = inside_picture(landmarks, (640, 480), 28)
+    assert shown.shape == (40, 28, 28)
+    assert 0.1 < shown.mean() < 0.95
+    for inside, crop in zip(shown, aligned_crops(white, similarities(landmarks)), strict=True):
+        share = cv2.resize(crop[..., 0], (28, 28), interpolation=cv2.INTER_AREA)
+        assert (inside[share == 255]).all()
+        assert not inside[share == 0].any()
+
+
+def test_nothing_is_shown_of_a_face_that_cannot_be_aligned() -> None:
+    assert not inside_picture(np.full((1, 5, 2), 7, np.float32), (20, 20), 8).any()
+    assert inside_picture(np.zeros((0, 5, 2), np.float32), (20, 20), 8).shape == (0, 8, 8)

@@ -47,6 +47,11 @@ def test_what_was_added_is_there_after_opening_again(gallery: Gallery) -> None:
         assert [len(part) for part in templates.parts()] == [3]
         assert opened.hashes(PICTURE).keys() == {"phash/1", "dhash/1"}
         assert np.array_equal(opened.hashes(FACE)["phash/1"].bits[2], enrolment("bob", 3).face_hashes[0].bits[0])
+        assert opened.hashes(FACE, {"dhash/1", "other/1"}).keys() == {"dhash/1"}
+        stored = opened.hash_of(int(templates.enrolment_id[2]), FACE, "phash/1")
+        assert stored is not None
+        assert np.array_equal(stored, enrolment("bob", 3).face_hashes[0].bits[0])
+        assert opened.hash_of(int(templates.enrolment_id[2]), FACE, "other/1") is None
         assert opened.enrolled_as(bytes([3]) * 32) == [int(templates.enrolment_id[2])]
         assert opened.enrolled_as(bytes([9]) * 32) == []
         assert opened.names() == {"bob": "Robert"}

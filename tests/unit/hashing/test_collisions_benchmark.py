@@ -25,7 +25,8 @@ def test_it_counts_pairs_and_copies(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     picture = json.loads(done.stdout)["picture"]
     assert picture["pictures"] == 6
-    assert picture["pairs"] == [16, 12]  # 9 - 1 pairs of two people and 6 of one person, each straight and mirrored
+    assert picture["pairs"] == [64, 48]  # 9 - 1 pairs of two people and 6 of one person, each in eight ways
     assert picture["within"]["8"] == [0, 0]
     assert picture["kept"]["PNG"]["0"] == picture["kept"]["mirrored"]["0"] == 1.0
+    assert picture["kept"]["turned by 90"]["4"] == 1.0
     assert set(json.loads(done.stdout)) == {"picture", "plain ground"}

@@ -86,6 +86,18 @@ def test_the_closest_photo_is_named(tmp_path: Path, normalisation: Normalisation
             assert rows.closest(first, probe) == gallery.templates().enrolment_id[photo]
 
 
+def test_the_photos_of_a_subject_are_those_of_any_of_them(tmp_path: Path, normalisation: Normalisation) -> None:
+    subjects = list("abacab")
+    with gallery_of(tmp_path / "g", subjects) as gallery:
+        rows = SubjectTemplates(gallery.templates(), gallery.first_enrolments(), normalisation)
+        numbers = gallery.templates().enrolment_id
+        for photo, subject in enumerate(subjects):
+            enrolments, vectors = rows.photos(int(numbers[photo]))
+            mine = [i for i, other in enumerate(subjects) if other == subject]
+            assert enrolments.tolist() == numbers[mine].tolist()
+            assert np.array_equal(vectors, np.stack([vector(i) for i in mine]))
+
+
 def test_an_empty_gallery_has_no_rows(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", "test", "m", DIMENSION) as gallery:
         rows = SubjectTemplates(gallery.templates(), gallery.first_enrolments(), None)

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from leakmatch.hashing.algorithms import CONTRAST_LEVELS, DHASH, HASH_BYTES, PHASH, PHASH_TURNED
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import Message, ProtocolError
 from leakmatch.pipeline.tasks import Setup
@@ -40,13 +41,23 @@ def analysis(faces: int = 2, frame: int = 0, *, plain: bool = True) -> ImageAnal
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index = np.arange(faces, dtype=np.int32)
     quality = rng.random(faces, np.float32)
+    picture, face = (
+        tuple(
+            HashBatch(name, rng.integers(0, 256, (n, HASH_BYTES[name]), np.uint8), rng.random(n, np.float32), rows)
+            for name in names
+        )
+        for names, n, rows in (
+            ((PHASH, DHASH, *PHASH_TURNED), 1, np.zeros(1, np.int32)),
+            ((PHASH, CONTRAST_LEVELS, DHASH), faces, index),
+        )
+    )
     return ImageAnalysis(
         frame,
         Outcome.DONE,
         "",
         640,
         480,
-        (HashBatch("p/1", rng.integers(0, 256, (1, 8), np.uint8), np.ones(1, np.float32), np.zeros(1, np.int32)),),
+        picture,
         FaceBatch(
             np.zeros(faces, np.int32),
             rng.random((faces, 4), np.float32),
@@ -54,7 +65,7 @@ def analysis(faces: int = 2, frame: int = 0, *, plain: bool = True) -> ImageAnal
             rng.random(faces, np.float32),
         ),
         TemplateBatch(vectors, quality, np.ones(faces, np.bool_), "model"),
-        (HashBatch("f/1", rng.integers(0, 256, (faces, 8), np.uint8), np.ones(faces, np.float32), index),),
+        face,
         tuple(bytes([i]) * (i + 1) for i in range(faces)),
         (("imaging", "truncated", "half"),),
         TemplateBatch(vectors[:, ::-1].copy(), quality, np.ones(faces, np.bool_), "model") if plain else None,
@@ -113,8 +124,11 @@ def test_an_unsound_entry_is_refused(field: str, value: object) -> None:
         ("0.landmarks", np.full((2, 5, 2), np.inf, np.float32)),
         ("0.crop_sizes", np.array([-1, 4], np.int32)),
         ("0.crop_sizes", np.array([1], np.int32)),
-        ("0.p.bits", np.zeros((1, 2, 8), np.uint8)),
-        ("0.p.bits", np.zeros((2, 1, 8), np.uint8)),
+        ("0.p.bits", np.zeros((2, 40), np.uint8)),
+        ("0.p.bits", np.zeros((1, 41), np.uint8)),
+        ("0.p.bits", np.zeros((1, 40), np.int8)),
+        ("0.p.bits", np.zeros((5, 1, 8), np.uint8)),
+        ("0.f.bits", np.zeros((2, 24), np.uint8)),
         ("0.f.quality", np.zeros((1, 1), np.float32)),
         ("0.plain", np.ones((2, 8), np.float32)),
         ("0.plain", np.zeros((2, 7), np.float32)),
@@ -133,6 +147,14 @@ def test_an_unsound_analysis_is_refused(name: str, array: np.ndarray) -> None:
 def test_an_unsound_jpeg_quality_is_refused(quality: object) -> None:
     fields, arrays = analysis_message([analysis()])
     fields["pictures"][0]["jpeg_quality"] = quality
+    with pytest.raises(ProtocolError):
+        read_analysis(Message("looked", fields, arrays))
+
+
+@pytest.mark.parametrize("names", [["phash64/another"], [5], [[]], [PHASH], [PHASH, DHASH, DHASH]])
+def test_unknown_hashes_and_such_that_do_not_fit_are_refused(names: list[object]) -> None:
+    fields, arrays = analysis_message([analysis()])
+    fields["pictures"][0]["face_hashes"] = names
     with pytest.raises(ProtocolError):
         read_analysis(Message("looked", fields, arrays))
 

@@ -86,8 +86,9 @@ def _announce(run: Mapping[str, Any]) -> None:
         else f"a face will be decided match from a score of about {planned['threshold']:.4f}"
     )
     sys.stderr.write(
-        f"Planned: about {planned['searches']:,} faces against {people:,} people. With {accepted:g} false match "
-        f"accepted in the whole scan, {begins}. What counts in the end is the number of faces met.\n"
+        f"Planned: about {planned['searches']:,} faces (if photos take 50 kB and show one) against {people:,} people. "
+        f"With {accepted:g} false match accepted in the whole scan, {begins}. What counts in the end is the number of "
+        "faces met.\n"
     )
 
 

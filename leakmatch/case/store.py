@@ -81,21 +81,17 @@ class Totals:
 
     @property
     def picture_pairs(self) -> int:
-        """The number of pairs of pictures that were compared."""
-        return self.pictures * self.gallery_pictures
+        """The number of pairs of pictures that were compared, or of their faces' crops: the larger."""
+        return max(self.pictures, self.searches) * self.gallery_pictures
 
     def expected_false(self, candidate: Candidate, chance: float | None) -> float | None:
         """How many candidates this strong chance alone would give in the whole scan; ``None`` if unknown.
 
         ``chance``: that of the face, or a limit of it. Where the face and the picture both speak, the stronger of the
-        two counts. Hashes are compared per picture and per face crop; the larger number of pairs is taken for both.
+        two counts.
         """
         by_face = None if chance is None else chance * self.face_pairs
-        by_picture = (
-            None
-            if candidate.picture_chance is None
-            else candidate.picture_chance * max(self.picture_pairs, self.face_pairs)
-        )
+        by_picture = None if candidate.picture_chance is None else candidate.picture_chance * self.picture_pairs
         known = [value for value in (by_face, by_picture) if value is not None]
         return min(known, default=None)
 
@@ -271,15 +267,14 @@ class Case(Store):
         totals = self.totals()
         pairs = max(totals.face_pairs, 1)
         with self._database.transaction():
-            dropped = self._database.delete(
+            self._database.delete(
                 "candidates", "evidence = 'same-face' AND chance IS NOT NULL AND chance * ? > ?", (pairs, keep)
             )
-            if dropped:
-                self._database.delete(
-                    "crops",
-                    """NOT EXISTS (SELECT 1 FROM candidates c WHERE c.file = crops.file
-                       AND c.position = crops.position AND c.frame = crops.frame AND c.face = crops.face)""",
-                )
+            self._database.delete(
+                "crops",
+                """NOT EXISTS (SELECT 1 FROM candidates c WHERE c.file = crops.file
+                   AND c.position = crops.position AND c.frame = crops.frame AND c.face = crops.face)""",
+            )
 
     # Reading, in source order
 

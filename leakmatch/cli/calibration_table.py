@@ -42,9 +42,12 @@ def summary(made: OwnCalibration) -> Iterator[str]:
     if made.general is None:
         yield "The model pack has no calibration: scans use this one alone."
     elif any(_is_stricter(row) for row in made.thresholds()):
-        yield "Where these people are more alike than those of the model pack, scans now ask for the higher score."
+        yield (
+            "These people are clearly more alike than those of the model pack: scans now ask for the higher score. A "
+            f"figure rarer than one in {made.own.pairs:,} is extrapolated, and no face alone is decided match by it."
+        )
     else:
-        yield "These people are no more alike than those of the model pack, by whose scores scans go on to decide."
+        yield "These people are not clearly more alike than those of the model pack, by which scans go on to decide."
 
 
 def _is_stricter(row: Mapping[str, Any]) -> bool:

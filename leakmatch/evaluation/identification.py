@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from leakmatch.arrays import IntArray
-from leakmatch.errors import IntegrityError, UsageError
+from leakmatch.errors import UsageError
 from leakmatch.evaluation.open_set import (
     TARGETS,
     Curve,
@@ -41,10 +41,11 @@ from leakmatch.evaluation.photos import Failure, Photo, PhotoSink, failures, ins
 from leakmatch.evaluation.slices import Dimension, Labels, Slice, labelled, measured, read_labels, sliced
 from leakmatch.evaluation.steps import DEFAULT, Step, steps
 from leakmatch.evaluation.trial import Protocol, Subject, Trial, draw
-from leakmatch.faces.packs import Pack, load_pack
+from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.locator import SEPARATOR, Locator, printable
 from leakmatch.matching.calibration import Calibration
+from leakmatch.pipeline.calibrate import pack_calibration
 from leakmatch.pipeline.scan import Progress, no_progress
 from leakmatch.pipeline.start import start
 from leakmatch.pipeline.subjects import Labelled, label
@@ -218,7 +219,7 @@ def identify(
     protocol = protocol or Protocol()
     table = Labels() if labels is None else read_labels(labels)
     pack = load_pack(settings.pack)
-    calibration = _calibration(pack)
+    calibration = pack_calibration(pack)
     accepted = settings.expected_false if settings.threshold is None else None
     given = label([images])
     asked = _Asked(given)
@@ -257,16 +258,6 @@ def identify(
         steps=tuple(results),
         slices=tuple(_slices(trial, results[-1], mated, non_mated, table)),
     )
-
-
-def _calibration(pack: Pack) -> Calibration | None:
-    """The pack's; ``None`` if it has none. Raises :class:`IntegrityError` for that of another model."""
-    if not pack.calibration.is_file():
-        return None
-    calibration = Calibration.load(pack.calibration)
-    if calibration.model_id != pack.model_id:
-        raise IntegrityError(f"{pack.calibration}: made for the model {calibration.model_id}, not {pack.model_id}.")
-    return calibration
 
 
 def _described(calibration: Calibration) -> dict[str, Any]:

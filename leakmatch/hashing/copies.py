@@ -27,11 +27,6 @@ COPY_SCORE: Final = 0.7
 #: A face this near in bits is a copy. Nearest of two photos of one person: 29 bits, the next 39 and 56.
 COPY_DISTANCE: Final = 16
 
-#: A face further than this is of another photo, and hashes that call it the same picture are overruled. Copies: 99 %
-#: or more within 60 bits however they were changed. Photos of one person whose hashes were within 10 bits: about 100
-#: or more.
-OTHER_DISTANCE: Final = 64
-
 # The tail of :func:`copy_probability`.
 _CHANCE_AT_100: Final = 8e-4
 _PER_BIT: Final = 1.03
@@ -62,7 +57,8 @@ _MOST: Final = 0.2  # scale and turn (in radians) by which no landmarks of one f
 def copy_probability(distance: int, score_chance: float | None) -> float:
     """The chance that photos of two people score as high and are at most ``distance`` bits apart.
 
-    ``score_chance``: the chance of the score. Times the share of pairs of photos of *one* person that are so near,
+    ``score_chance``: the chance of the score, no rarer than the calibration's data shows. Times the share of pairs of
+    photos of *one* person that are so near,
     since two people's are further apart: measured at 100 bits, falling by a constant factor with each bit less, so
     chosen that no count from 200 bits down to the nearest pair exceeds it. Without ``score_chance`` that share alone.
     """

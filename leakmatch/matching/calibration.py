@@ -28,6 +28,7 @@ FORMAT: Final = 2
 #: Fewer pairs than this (about a hundred people) say too little about rare scores.
 LEAST_PAIRS: Final = 5_000
 
+_COMMON: Final = 1e-2  # a rate at which two calibrations are compared: both have counted it often
 _SEED: Final = 20_261_126
 _SCORES: Final = np.round(np.arange(-(10**DECIMALS), 10**DECIMALS + 1) / 10**DECIMALS, DECIMALS)
 
@@ -128,21 +129,25 @@ class Calibration:
         return 1 / self.pairs
 
     def or_stricter(self, other: Calibration) -> Calibration:
-        """At each score the larger of two rates, with its interval. What is compared, and how, is of this one.
+        """This one; or, where the people of ``other`` are clearly more alike, at each score the larger of both rates.
 
-        ``other`` is of the same model; its people may be more alike than those of this one.
+        Clearly: at the score that one pair in a hundred reaches here, the lower limit there is above it. What chance
+        alone makes a little stricter counts for nothing. The pairs are then those of ``other``, and whatever is rarer
+        than one of them is extrapolated; how templates are compared is of this one. ``other`` is of the same model.
         """
         if other.model_id != self.model_id:
             raise ValueError("calibrations of two models")
+        if other.interval(self.threshold(_COMMON))[0] <= _COMMON:
+            return self
         larger = other._rates > self._rates
         digest = hashlib.sha256(f"{self.sha256} {other.sha256}".encode()).hexdigest()
-        about = {**self.about, "gallery": other.describe()}
+        about = {**other.about, "and": self.describe()}
         curves = (
             np.where(larger, b, a)
             for a, b in ((self._rates, other._rates), (self._low, other._low), (self._high, other._high))
         )
         return Calibration(
-            self.model_id, digest, self.pairs, self.tail, self.normalisation, self.repeat, about, *curves
+            self.model_id, digest, other.pairs, other.tail, self.normalisation, self.repeat, about, *curves
         )
 
     def describe(self) -> dict[str, Any]:

@@ -99,15 +99,25 @@ class Pool:
             self._turn()
 
     def look_again(self, crops: Iterable[tuple[FileTask, Entry, bytes]], sink: Sink) -> None:
-        """Have an analyser look at every crop of a face, after :meth:`run`; the sink takes or loses each."""
+        """Have an analyser look at every crop of a face, after :meth:`run`; the sink takes or loses each.
+
+        By new processes: one that hostile pictures may have taken over must not speak about the faces of others.
+        """
         self._sink = sink
-        for task, entry, crop in crops:
+        for number, (task, entry, crop) in enumerate(crops):
+            if number == 0:
+                self._renew_analysers()
             self._queue.append(Picture(task, entry, memory_file(crop), again=True))
             self._crops += 1
             while self._crops >= self._setup.in_flight_items:
                 self._turn()
         while self._crops:
             self._turn()
+
+    def _renew_analysers(self) -> None:
+        for worker in [worker for worker in self._workers if worker.role == ANALYSER]:
+            self._kill(worker)
+            self._spawn(ANALYSER)
 
     def _turn(self) -> None:
         for key, _ in self._selector.select(TICK):

@@ -80,6 +80,7 @@ def scan(
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery, steady=True) as opened,
     ):
+        require_searchable(opened, pack)
         calibration = calibration_for(opened, pack, settings)
         with (
             _case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,
@@ -283,7 +284,6 @@ def _case(
     settings: Settings,
     inventory: Inventory,
 ) -> Case:
-    require_searchable(gallery, runtime.pack)
     run = _run_record(sources, gallery, runtime, calibration, settings)
     if calibration is not None and settings.threshold is None:
         planned = operating_point(calibration, settings.expected_false, run["gallery"]["enrolled"], inventory.pictures)

@@ -232,11 +232,17 @@ def _photos_by_person(names: list[str]) -> list[int]:
 
 
 def copies(
-    judge: Judge, archive: zipfile.ZipFile, chosen: list[str], seed: int, same: set[frozenset[str]]
+    judge: Judge,
+    archive: zipfile.ZipFile,
+    chosen: list[str],
+    changes: list[str],
+    seed: int,
+    same: set[frozenset[str]],
 ) -> Iterator[tuple[str, int, list[list[Any]]]]:
-    """For each change: its name, how many copies were recognised, and the other photos that copies were called."""
+    """For each of ``changes``: its name, how many copies were recognised, and what other photos they were called."""
     originals = [next(decode(archive.read(name), Budget())).bgr for name in chosen]
-    for change, make in CHANGES.items():
+    for change in changes:
+        make = CHANGES[change]
         rng = np.random.default_rng(seed)
         kept, wrong = 0, []
         for name, original in zip(chosen, originals, strict=True):
@@ -319,16 +325,15 @@ def measured(
         yield
     by_seed = record.setdefault("by_seed", {})
     for seed in options.seeds:
-        if str(seed) in by_seed:
-            continue
         chosen = np.random.default_rng(seed).choice(len(names), min(options.photos, len(names)), replace=False)
-        part: dict[str, Any] = {"photos": len(chosen), "kept": {}, "called_another_photo": []}
-        for change, kept, others in copies(judge, archive, [names[i] for i in chosen], seed, same):
+        part = by_seed.get(str(seed)) or {"photos": len(chosen), "kept": {}, "called_another_photo": []}
+        missing = [change for change in CHANGES if change not in part["kept"]]
+        for change, kept, others in copies(judge, archive, [names[i] for i in chosen], missing, seed, same):
             part["kept"][change] = kept
             part["called_another_photo"] += [[change, *other] for other in others]
             print(f"seed {seed}  {change:<45} {kept / len(chosen):.4f}  {len(others)} wrong", flush=True)
         by_seed[str(seed)] = part
-        record["copies"] = summary(by_seed)
+        record["copies"] = summary({name: one for name, one in by_seed.items() if one["kept"].keys() >= CHANGES.keys()})
         yield
 
 

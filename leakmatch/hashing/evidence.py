@@ -2,7 +2,8 @@
 
 Two 64-bit hashes are compared, straight and mirrored, whole pictures also turned by quarters, and their distances
 added: phash bits plus dhash bits, of 128. Their sum separates copies from other pictures better than a limit on each.
-Where a face is at hand, :mod:`leakmatch.hashing.copies` looks closer and finds copies that hashes miss.
+Where a face is at hand, :mod:`leakmatch.hashing.copies` looks closer: it finds copies that hashes miss, and overrules
+hashes of crops that call two photos of one person the same picture.
 
 Source of every figure: ``benchmarks/hash_collisions.py`` on 6,151 portraits of Labeled Faces in the Wild (250x250,
 the part in folds 0 to 4), centred alike and so a hard case. 18.9 million pairs, each compared in every way.

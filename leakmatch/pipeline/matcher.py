@@ -14,7 +14,7 @@ from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.faces.packs import Pack
 from leakmatch.gallery.store import FACE, PICTURE, Gallery
 from leakmatch.hashing.algorithms import CONTRAST_LEVELS, CONTRAST_SIGNS, INDEXED
-from leakmatch.hashing.copies import COPY_DISTANCE, COPY_SCORE, copy_distances, copy_probability
+from leakmatch.hashing.copies import COPY_DISTANCE, COPY_SCORE, OTHER_DISTANCE, copy_distances, copy_probability
 from leakmatch.hashing.evidence import HashIndex, require_current
 from leakmatch.matching.approximate import ApproximateIndex
 from leakmatch.matching.calibration import Calibration
@@ -135,7 +135,7 @@ class Matcher:
         faces = self._faces([analysis for _, analysis in pictures])
         by_picture = self._picture_matches(pictures)
         return [
-            combine(verdicts, [*matches, *self._copies(analysis, verdicts)])
+            combine(verdicts, self._with_copies(matches, analysis, verdicts))
             for (_, analysis), verdicts, matches in zip(pictures, faces, by_picture, strict=True)
         ]
 
@@ -188,14 +188,24 @@ class Matcher:
         columns = (self._calibration.fmr(scores), *self._calibration.interval(scores))
         return zip(*(column.tolist() for column in columns), strict=True)
 
-    def _copies(self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]) -> Iterator[PictureMatch]:
-        """Faces that contrast maps show to be cut from an enrolled photo."""
+    def _with_copies(
+        self, matches: Sequence[PictureMatch], analysis: ImageAnalysis, verdicts: Sequence[Verdict]
+    ) -> list[PictureMatch]:
+        """``matches`` by file and hash, less those of crops that contrast maps overrule, and the faces that these
+        find."""
         rarest = 0.0 if self._calibration is None else self._calibration.resolution
+        nearest: dict[int, int] = {}
+        found: list[PictureMatch] = []
         for verdict, enrolment, distance in self.copy_distances(analysis, verdicts):
-            if distance is not None and distance <= COPY_DISTANCE:
+            if distance is None:
+                continue
+            nearest[enrolment] = min(distance, nearest.get(enrolment, distance))
+            if distance <= COPY_DISTANCE:
                 chance = copy_probability(distance, None if verdict.chance is None else max(verdict.chance, rarest))
                 subject = verdict.subject_id
-                yield PictureMatch(verdict.face, subject, enrolment, Evidence.SAME_PICTURE, distance, chance)
+                found.append(PictureMatch(verdict.face, subject, enrolment, Evidence.SAME_PICTURE, distance, chance))
+        kept = (m for m in matches if m.face is None or nearest.get(m.enrolment, 0) <= OTHER_DISTANCE)
+        return [*found, *kept]
 
     def copy_distances(
         self, analysis: ImageAnalysis, verdicts: Sequence[Verdict]

@@ -11,12 +11,11 @@ from leakmatch.hashing.contrast import contrast_maps
 from leakmatch.hashing.copies import (
     BITS,
     COPY_DISTANCE,
+    OTHER_DISTANCE,
     copy_distances,
     copy_probability,
 )
 from leakmatch.records import HashBatch
-
-OTHER = 64  #: copies of LFW lie within 60 bits, other photos of a person past this
 
 
 def crop(seed: int) -> np.ndarray:
@@ -73,7 +72,7 @@ def test_copies_are_near(copy):
 
 def test_others_are_far():
     for found in distance(crop(0), *(crop(seed) for seed in range(1, 5))):
-        assert found is None or found > OTHER
+        assert found is None or found > OTHER_DISTANCE
 
 
 def test_of_many_the_ones_that_agree_best_are_compared():
@@ -82,7 +81,7 @@ def test_of_many_the_ones_that_agree_best_are_compared():
     assert found[29] is not None
     assert found[29] <= COPY_DISTANCE
     assert sum(value is not None for value in found) == 4
-    assert all(value is None or value > OTHER for i, value in enumerate(found) if i != 29)
+    assert all(value is None or value > OTHER_DISTANCE for i, value in enumerate(found) if i != 29)
 
 
 def test_the_maps_are_of_the_sizes_that_are_sent_and_stored():
@@ -135,7 +134,7 @@ def test_nothing_is_said_of_a_flat_crop(gray):
     assert distance(flat, crop(1)) == [None]
     (found,) = distance(crop(1), flat)
     assert found is not None
-    assert found > OTHER
+    assert found > OTHER_DISTANCE
 
 
 def test_nobody_is_enrolled():

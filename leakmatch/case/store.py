@@ -81,17 +81,18 @@ class Totals:
 
     @property
     def picture_pairs(self) -> int:
-        """The number of pairs of pictures that were compared, or of their faces' crops: the larger."""
-        return max(self.pictures, self.searches) * self.gallery_pictures
+        """The number of pairs of pictures that were compared."""
+        return self.pictures * self.gallery_pictures
 
     def expected_false(self, candidate: Candidate, chance: float | None) -> float | None:
         """How many candidates this strong chance alone would give in the whole scan; ``None`` if unknown.
 
         ``chance``: that of the face, or a limit of it. Where the face and the picture both speak, the stronger of the
-        two counts.
+        two counts. Hashes are compared per picture and per face crop; the larger number of pairs is taken for both.
         """
         by_face = None if chance is None else chance * self.face_pairs
-        by_picture = None if candidate.picture_chance is None else candidate.picture_chance * self.picture_pairs
+        hashed = max(self.pictures, self.searches) * self.gallery_pictures
+        by_picture = None if candidate.picture_chance is None else candidate.picture_chance * hashed
         known = [value for value in (by_face, by_picture) if value is not None]
         return min(known, default=None)
 

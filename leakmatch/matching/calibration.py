@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,10 +138,10 @@ class Calibration:
         if other.model_id != self.model_id:
             raise ValueError("calibrations of two models")
         if other.interval(self.threshold(_COMMON))[0] <= _COMMON:
-            return self
+            return replace(self, about={**self.about, "gallery": other.describe()})
         larger = other._rates > self._rates
         digest = hashlib.sha256(f"{self.sha256} {other.sha256}".encode()).hexdigest()
-        about = {**other.about, "and": self.describe()}
+        about = {**other.about, "pack": self.describe()}
         curves = (
             np.where(larger, b, a)
             for a, b in ((self._rates, other._rates), (self._low, other._low), (self._high, other._high))

@@ -147,7 +147,7 @@ def test_a_gallery_is_calibrated_on_its_people(run: Run, shared_data: Path, tmp_
     assert (told["people"], told["pairs"]) == (112, 112 * 111 // 2)
     common = told["thresholds"][0]
     assert abs(common["own"]["score"] - common["pack"]["score"]) < 0.05
-    assert all(row["used"] == max(row["own"]["score"], row["pack"]["score"]) for row in told["thresholds"])
+    assert all(row["used"] == row["pack"]["score"] for row in told["thresholds"]), "people of the pack's own kind"
     about = json.loads(run("gallery", "info", gallery, "--json").out)["calibration"]
     assert (about["sha256"], about["enrolments_changed_since"]) == (told["sha256"], False)
 

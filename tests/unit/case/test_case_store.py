@@ -141,8 +141,9 @@ def test_expected_false_is_chance_times_comparisons_the_stronger_of_face_and_pic
     neither = replace(face, chance=None, chance_low=None, chance_high=None)
     assert totals.expected_false(face, face.chance) == pytest.approx(1.0)
     assert totals.expected_false(face, face.chance_high) == pytest.approx(2.0)
-    assert totals.expected_false(both, 1e-3) == pytest.approx(1.0), "crops are compared per face: the larger number"
-    assert totals.expected_false(replace(both, picture_chance=1e-5), 1e-3) == pytest.approx(0.01)
+    assert totals.expected_false(both, 2e-3) == pytest.approx(0.5), "10 crops, which are more than 5 pictures, with 50"
+    assert totals.expected_false(both, 1e-4) == pytest.approx(0.1)
+    assert totals.expected_false(replace(both, picture_chance=1e-5), 1e-3) == pytest.approx(0.005)
     assert totals.expected_false(neither, None) is None
 
 

@@ -86,7 +86,9 @@ def test_a_run_from_cache_to_figures(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    pack_home: Path,
 ) -> None:
+    monkeypatch.setenv("LEAKMATCH_HOME", str(pack_home))
     monkeypatch.setattr(benchmark, "RESAMPLES", 20)
     result, errata = tmp_path / "cross.json", tmp_path / "errata.csv"
     errata.write_text("a,b,why\np001,p100,made up\n")

@@ -101,12 +101,19 @@ def test_the_stricter_of_two_calibrations(calibration: Calibration, content: byt
     alike = body | {name: [min(1.0, 3 * rate) for rate in body[name]] for name in ("rates", "low", "high")}
     other = Calibration.parse(json.dumps(alike).encode(), "there")
     both = calibration.or_stricter(other)
-    points = np.linspace(-1, 1, 100)
+    points = np.linspace(-1, 1, 101)
     assert np.array_equal(both.fmr(points), np.maximum(calibration.fmr(points), other.fmr(points)))
     assert both.fmr(0.5) == pytest.approx(3 * calibration.fmr(0.5), rel=0.01)
     assert both.sha256 not in {calibration.sha256, other.sha256}
-    assert both.describe()["gallery"]["sha256"] == other.sha256
-    assert np.array_equal(other.or_stricter(calibration).fmr(points), both.fmr(points))
+    assert both.describe()["pack"]["sha256"] == calibration.sha256
+    assert both.pairs == other.pairs
+    laxer = other.or_stricter(calibration)
+    assert (laxer.sha256, laxer.pairs) == (other.sha256, other.pairs), "what is laxer changes nothing"
+    assert np.array_equal(laxer.fmr(points), other.fmr(points))
+    hardly = body | {name: [min(1.0, 1.02 * rate) for rate in body[name]] for name in ("rates", "low", "high")}
+    same = calibration.or_stricter(Calibration.parse(json.dumps(hardly).encode(), "there"))
+    assert np.array_equal(same.fmr(points), calibration.fmr(points))
+    assert "gallery" in same.describe()
     stranger = Calibration.parse(json.dumps(body | {"model_id": "another"}).encode(), "there")
     with pytest.raises(ValueError, match="two models"):
         calibration.or_stricter(stranger)

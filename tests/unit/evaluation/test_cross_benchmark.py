@@ -26,7 +26,7 @@ def benchmark() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 people with two to four photos and 720 with one, in the format of scripts/make_calibration.py."""
     rng = np.random.default_rng(3)
 
@@ -43,8 +43,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_halves_hold_everybody_once_and_as_many_with_several_photos(benchmark: ModuleType, cache: Path) -> None:
-    people = benchmark.people_of(benchmark.seen(cache, "", cache))
+def test_halves_hold_everybody_once_and_as_many_with_several_photos(benchmark: ModuleType, kept: Path) -> None:
+    people = benchmark.people_of(benchmark.seen(kept, "", kept))
     for seed in range(3):
         one, other = benchmark.halves(people, seed)
         assert not one & other
@@ -53,8 +53,8 @@ def test_halves_hold_everybody_once_and_as_many_with_several_photos(benchmark: M
     assert benchmark.halves(people, 0) != benchmark.halves(people, 1)
 
 
-def test_the_first_draw_is_everybody_once_and_all_splits_share_the_others(benchmark: ModuleType, cache: Path) -> None:
-    people = benchmark.people_of(benchmark.seen(cache, "", cache))
+def test_the_first_draw_is_everybody_once_and_all_splits_share_the_others(benchmark: ModuleType, kept: Path) -> None:
+    people = benchmark.people_of(benchmark.seen(kept, "", kept))
     drawn = benchmark.Draws(people).of(sorted(people))
     assert (drawn[0] == 1).all()
     several = np.array([len(people[name]) > 1 for name in sorted(people)])
@@ -82,7 +82,7 @@ def test_a_change_is_paired_and_the_relative_one_is_of_means(benchmark: ModuleTy
 
 def test_a_run_from_cache_to_figures(
     benchmark: ModuleType,
-    cache: Path,
+    kept: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -92,7 +92,7 @@ def test_a_run_from_cache_to_figures(
     monkeypatch.setattr(benchmark, "RESAMPLES", 20)
     result, errata = tmp_path / "cross.json", tmp_path / "errata.csv"
     errata.write_text("a,b,why\np001,p100,made up\n")
-    given = [str(cache), "--cache", str(cache), "--errata", str(errata), "--seeds", "2", "--json", str(result)]
+    given = [str(kept), "--cache", str(kept), "--errata", str(errata), "--seeds", "2", "--json", str(result)]
     monkeypatch.setattr(sys, "argv", ["identification.py", *given])
     benchmark.main()
     record = json.loads(result.read_text())

@@ -30,8 +30,8 @@ from leakmatch.bench.machine import machine
 from leakmatch.faces.packs import load_pack
 from leakmatch.matching.impostors import GRID, Impostors
 from leakmatch.matching.normalisation import Normalisation
-from leakmatch.pipeline.second_look import CLEAR
-from leakmatch.records import LARGEST_CHANCE, STORED_BAND
+from leakmatch.pipeline.second_look import near
+from leakmatch.records import LARGEST_CHANCE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from make_calibration import ERRATA, analysed, people_left_out
@@ -74,7 +74,7 @@ def scanned(
     figures = half.fmr(half.plain[probes] @ gallery.T) * pairs
     best = figures.min(axis=1)
     for accepted in ACCEPTED:
-        looked_again = (best >= CLEAR * accepted) & (best <= min(STORED_BAND * accepted, LARGEST_CHANCE * pairs))
+        looked_again = near(best, accepted) & (best <= LARGEST_CHANCE * pairs)
         seen = figures.copy()
         seen[looked_again] = half.fmr(half.mirrored[probes[looked_again]] @ gallery.T) * pairs
         reached = np.minimum(accepted, LARGEST_CHANCE * pairs) * (1 + 1e-6)

@@ -17,7 +17,7 @@ from leakmatch.evaluation.figures import Scores
 from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.normalisation import Normalisation, unit
 from leakmatch.matching.policy import score_for
-from leakmatch.pipeline.second_look import CLEAR
+from leakmatch.pipeline.second_look import near
 from leakmatch.records import STORED_BAND
 
 #: ``plain``: of the face as it is. ``mirrored``: the mean with that of the mirrored face.
@@ -79,7 +79,7 @@ def _starts(subject: IntArray) -> IntArray:
 @dataclass(frozen=True, slots=True)
 class SecondLook:
     """Which probes a scan would look at again (:mod:`leakmatch.pipeline.second_look`): those whose best candidate is
-    stored, and no clear match. ``accepted`` is the number of false candidates that the user accepts."""
+    stored, and near a decision. ``accepted`` is the number of false candidates that the user accepts."""
 
     calibration: Calibration
     accepted: float
@@ -88,8 +88,7 @@ class SecondLook:
         """Whether each probe is, bool[P], by its highest score ``best`` float64[P], minus infinity where it was not
         compared. ``comparisons``: of all probes of the experiment with all subjects, as those of a whole scan."""
         stored = best >= score_for(self.calibration, STORED_BAND * self.accepted, comparisons)
-        near: BoolArray = stored & (self.calibration.fmr(best) * comparisons >= CLEAR * self.accepted)
-        return near
+        return stored & near(self.calibration.fmr(best) * comparisons, self.accepted)
 
 
 # --- the steps -----------------------------------------------------------------------------------------------------

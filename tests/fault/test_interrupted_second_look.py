@@ -25,7 +25,7 @@ PEOPLE = {"collins": "astronaut.png", "obama": "obama.jpg", "biden": "biden.jpg"
 @pytest.fixture
 def settings(pack_home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("LEAKMATCH_HOME", str(pack_home))
-    monkeypatch.setattr(second_look, "CLEAR", 0.0)  # so that these few faces, who are who they are, are all near
+    monkeypatch.setattr(second_look, "NEAR", (0.0, 1e9))  # these few faces, who are who they are, are all near
     monkeypatch.setattr(second_look, "_COMMIT_FACES", 1)
     return Settings(isolation=False, workers=1)
 

@@ -130,12 +130,12 @@ def test_what_a_pack_cannot_do_is_said(calibration: Calibration) -> None:
     assert "no second look" in raw.what
 
 
-def test_near_is_between_a_clear_match_and_what_is_not_stored(calibration: Calibration) -> None:
+def test_near_is_from_a_tenth_of_what_is_accepted_to_the_end_of_the_review_band(calibration: Calibration) -> None:
     look, comparisons = SecondLook(calibration, 0.1), 30_000
     scores = np.round(np.linspace(-0.2, 0.99, 400), 4)
     near = look.near(scores, comparisons)
     expected = calibration.fmr(scores) * comparisons
-    assert near.tolist() == ((expected >= 1e-4) & (expected <= 100)).tolist()
+    assert near.tolist() == ((expected >= 0.01) & (expected <= 10)).tolist()
     assert 0 < near.sum() < 400
     assert not look.near(np.array([NOT_COMPARED]), comparisons).any()
     few = look.near(scores, 10)  # 100 X are fewer than what is likelier than one in a hundred, which is never stored

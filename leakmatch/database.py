@@ -111,7 +111,10 @@ class Database:
                     raise UsageError(f"{path}: not a LeakMatch {what}.")
                 have = database._scalar("PRAGMA user_version")
                 if have != version:
-                    raise UsageError(f"{path}: a {what} of format {have}; this LeakMatch reads format {version}.")
+                    raise UsageError(
+                        f"{path}: a {what} of format {have}; this LeakMatch reads format {version}. Read it with the "
+                        "version that wrote it, or begin a new one."
+                    )
                 database._sum = database._stored_sum()
                 if not writable:
                     database._connection.execute("PRAGMA query_only = ON")

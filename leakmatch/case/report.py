@@ -44,7 +44,7 @@ from leakmatch.case.sections import (
 )
 from leakmatch.case.store import Case
 from leakmatch.case.summary import Summary, summarise
-from leakmatch.records import REVIEW_BAND, STORED_BAND, Decision
+from leakmatch.records import LARGEST_CHANCE, REVIEW_BAND, STORED_BAND, Decision
 
 # Parts of how the scan ended that the record shows in words of its own.
 _SHOWN: Final = {"finished", "searches", "pictures", "face_pairs", "picture_pairs", "threshold"}
@@ -102,7 +102,8 @@ def _page(facts: _Facts) -> str:
         "coverage": covered(facts.case, facts.coverage),
         "incidents": incidents(facts.case),
         "gallery_words": safe(
-            f"{plural(totals.gallery_people, 'template')} for {_people_count(gallery)} from "
+            f"{plural(totals.gallery_people, 'template')}{_without_template(totals.gallery_people, gallery)} for "
+            f"{_people_count(gallery)} from "
             f"{plural(totals.gallery_pictures, 'photo')}"
         ),
         "pictures_words": safe(f"{plural(totals.pictures, 'different picture')} (frames of animations included)"),
@@ -168,7 +169,7 @@ def _notices(facts: _Facts) -> Html:
         words = f"{read:,} of {files} were read to the end. This is what was found so far; every figure will change."
         alarms.append(("This scan has not finished.", words))
     if unread := facts.coverage.whole.unread:
-        words = "Whoever is only in there was not found. They are listed under Coverage."
+        words = "Whoever is only in there may not have been found. They are listed under Coverage."
         alarms.append((f"{plural(unread, 'item')} could not be read in full.", words))
     if facts.run.get("isolation") is False:
         words = "A malicious file could have changed what is recorded here."
@@ -233,16 +234,21 @@ def _decisions(facts: _Facts) -> Html:
             f"The scan was told a raw score as the threshold: the same face with a score of {judge.threshold:g} or "
             "more is decided match, with any lower score weak. What follows is for the same file and the same picture."
         )
+        more = ""
     else:
         words = (
             f"The number of false candidates accepted in the whole scan was set to {x:g}. So if none of the protected "
             f"people were in the material, up to about {x:g} of its candidates would still be decided match by chance, "
-            f"and up to about {0.5 * x:g} people more by several pictures together. A person is decided by the joint "
-            "figure, and never lower than by the best candidate."
+            f"and up to about {0.5 * x:g} people more by several pictures together."
+        )
+        more = (
+            f"A score that more than one pair in {1 / LARGEST_CHANCE:g} of different people reaches makes no candidate "
+            "at all, which in a small scan admits fewer. A person is decided by the joint figure, and never lower than "
+            "by the best candidate."
         )
         if isinstance(begins, float) and x == judge.begun_with:
-            words += f" In this scan the same face is decided match from a score of {begins:.4f} upwards."
-    return join([tag("p", words), facts_table(lines)])
+            more += f" In this scan the same face is decided match from a score of {begins:.4f} upwards."
+    return join([tag("p", words), tag("p", more) if more else "", facts_table(lines)])
 
 
 def _models(facts: _Facts) -> Html:
@@ -295,6 +301,12 @@ def _are(number: int) -> str:
 def _people_count(gallery: Mapping[str, Any]) -> str:
     number = gallery.get("subjects")
     return plural(number, "protected person", "protected people") if isinstance(number, int) else "the protected people"
+
+
+def _without_template(enrolled: int, gallery: Mapping[str, Any]) -> str:
+    """How many people cannot be found, because none of their photos could be enrolled."""
+    missing = gallery.get("subjects", enrolled) - enrolled
+    return f" ({plural(missing, 'person has', 'people have')} none and cannot be found)" if missing > 0 else ""
 
 
 def _time(value: object) -> str:

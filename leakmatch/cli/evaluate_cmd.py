@@ -61,7 +61,7 @@ def verification(
     from leakmatch.evaluation.verification import verify_pairs
 
     if plots is not None:
-        drawing.require()
+        drawing.require(plots)
     settings = options.settings(pack=pack, workers=workers, engine=engine, isolation=isolation)
     with shown("Looking", "faces", "without", quiet=quiet or as_json) as progress:
         result = verify_pairs(images, pairs, settings, progress)
@@ -97,7 +97,9 @@ def identification(
         float,
         typer.Option(metavar="SHARE", help="Share (0 to 0.9) of subjects with several photos not to enrol either."),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Which photos are enrolled; equal seeds draw alike.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Which photos are enrolled; equal seeds draw alike.")
+    ] = 1,
     slices: Annotated[
         Path | None,
         typer.Option(
@@ -150,7 +152,7 @@ def identification(
         raise errors.UsageError(f"--strangers {strangers:g}: give a share from 0 to 0.9.")
     protocol = Protocol(ALL if enrol == "all" else int(enrol), probes == "all", seed, strangers)
     if plots is not None:
-        drawing.require()
+        drawing.require(plots)
     settings = options.settings(pack=pack, workers=workers, engine=engine, isolation=isolation)
     with shown("Looking", "faces", "without", quiet=quiet or as_json) as progress:
         result = identify(images, settings, protocol, slices, progress)

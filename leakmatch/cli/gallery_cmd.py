@@ -254,7 +254,8 @@ def _warn_of_doubts(gallery: Path, settings: Settings) -> None:
     from leakmatch.pipeline.doubts import quick_doubts
 
     try:
-        found = quick_doubts(gallery, settings).alike_found
+        doubts = quick_doubts(gallery, settings)
+        found = doubts.alike_found - sum(bool(pair.shared) for pair in doubts.alike)  # those were left out
     except UsageError as error:
         typer.echo(f"Not checked whether somebody is enrolled twice: {error}", err=True)
         return

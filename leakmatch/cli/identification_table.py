@@ -11,7 +11,7 @@ from leakmatch.evaluation.open_set import TARGETS
 from leakmatch.evaluation.slices import Rate, Slice
 from leakmatch.locator import printable
 
-_STEP: Final = "{:<17}" + "{:>22}" * (len(TARGETS) + 1)
+_STEP: Final = "{:<17}" + "{:>25}" * (len(TARGETS) + 1)
 _SLICE: Final = "{:<17} {:<16} {:>7} {:>7}" + "{:>22}" * 2 + "  {}"
 
 

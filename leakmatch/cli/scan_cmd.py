@@ -81,14 +81,14 @@ def _announce(run: Mapping[str, Any]) -> None:
         return
     people, accepted = run["gallery"]["enrolled"], run["expected_false"]
     begins = (
-        "so few false matches are rarer than the calibration's data shows: no face alone will be decided match"
+        "that is rarer than the calibration's data shows: no face alone will be decided match"
         if planned["threshold"] is None
         else f"a face will be decided match from a score of about {planned['threshold']:.4f}"
     )
     sys.stderr.write(
         f"Planned: about {planned['searches']:,} faces (if photos take 50 kB and show one) against {people:,} people. "
-        f"With {accepted:g} false match accepted in the whole scan, {begins}. What counts in the end is the number of "
-        "faces met.\n"
+        f"With {accepted:g} false {'match' if accepted == 1 else 'matches'} accepted in the whole scan, {begins}. "
+        "What counts in the end is the number of faces met.\n"
     )
 
 

@@ -46,8 +46,13 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 
 
-def require() -> None:
-    """Raise :class:`MissingExtra` unless plots can be made: asked before the photos are looked at."""
+def require(folder: Path) -> None:
+    """Raise :class:`MissingExtra`, :class:`UsageError` or :class:`StorageError` unless plots can be made and written.
+
+    Asked before the photos are looked at. Makes ``folder``.
+    """
+    with _mapped(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingExtra("A plot", EXTRA)
 
@@ -64,7 +69,7 @@ def plot_verification(result: Verification, folder: Path) -> list[Path]:
 
 def _drawn(folder: Path, name: str, draw: Callable[[Axes], None]) -> Iterator[Path]:
     """The plot as files. Raises :class:`MissingExtra`, :class:`UsageError` or :class:`StorageError`."""
-    require()
+    require(folder)
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

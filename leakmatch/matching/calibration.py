@@ -139,11 +139,10 @@ class Calibration:
             raise ValueError("calibrations of two models")
         if other.interval(self.threshold(_COMMON))[0] <= _COMMON:
             return replace(self, about={**self.about, "gallery": other.describe()})
-        larger = other._rates > self._rates
         digest = hashlib.sha256(f"{self.sha256} {other.sha256}".encode()).hexdigest()
         about = {**other.about, "pack": self.describe()}
         curves = (
-            np.where(larger, b, a)
+            np.maximum(a, b)
             for a, b in ((self._rates, other._rates), (self._low, other._low), (self._high, other._high))
         )
         return Calibration(

@@ -7,9 +7,10 @@ calibrated on itself: photos of its people against the templates of all others, 
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -153,9 +154,22 @@ def calibrate(path: Path, settings: Settings) -> OwnCalibration:
     with Gallery.open(path, writable=True) as gallery:
         gallery.require_model(pack.model_id)
         gallery.verify()
+        before = gallery.calibration()
         made = make_own(gallery, pack_calibration(pack))
+        if before is not None and _undated(before) == _undated(made.content):  # so that cases begun with it can go on
+            return replace(made, content=before, own=Calibration.parse(before, str(path)))
         gallery.put_calibration(made.content)
     return made
+
+
+def _undated(content: bytes) -> dict[str, Any]:
+    """A calibration without the date it was made on, and the digest that it was itself a part of."""
+    body: dict[str, Any] = json.loads(content)
+    data = body.get("data")
+    if isinstance(data, dict):
+        gallery = {key: value for key, value in data.get("gallery", {}).items() if key != "digest"}
+        body["data"] = {**{key: value for key, value in data.items() if key != "date"}, "gallery": gallery}
+    return body
 
 
 def make_own(gallery: Gallery, general: Calibration | None) -> OwnCalibration:

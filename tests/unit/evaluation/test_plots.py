@@ -115,4 +115,4 @@ def test_a_missing_extra_and_a_folder_that_is_none_are_said(tmp_path: Path, monk
         plots.plot_verification(verification(*pairs()), tmp_path / "file")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'leakmatch\[plots\]'"):
-        plots.require()
+        plots.require(tmp_path)

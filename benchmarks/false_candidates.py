@@ -22,19 +22,19 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from leakmatch.bench.machine import machine
-from leakmatch.faces.packs import load_pack
 from leakmatch.matching.impostors import GRID, Impostors
 from leakmatch.matching.normalisation import Normalisation
 from leakmatch.pipeline.second_look import near
 from leakmatch.records import LARGEST_CHANCE
+from leakmatch.settings import DEFAULT_PACK
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from make_calibration import ERRATA, analysed, people_left_out
+from make_calibration import ERRATA, numbered, people_left_out, seen
 
 ACCEPTED = (1, 10, 100)
 SMALL_SCANS = 12
@@ -92,15 +92,8 @@ def main() -> None:
     parser.add_argument("--errata", type=Path, default=ERRATA)
     parser.add_argument("--json", type=Path, help="also write the result here")
     arguments = parser.parse_args()
-    if arguments.cache and arguments.cache.exists():
-        with np.load(arguments.cache) as kept:
-            found = dict(kept)
-    else:
-        found = analysed(load_pack("opencv-zoo"), arguments.photos)
-        if arguments.cache:
-            np.savez(arguments.cache, **found)
-    folders = np.array([PurePosixPath(str(name)).parts[-2] for name in found["names"]])
-    names, people = np.unique(folders, return_inverse=True)
+    found = seen(arguments.photos, DEFAULT_PACK, arguments.cache)
+    names, people = numbered(found)
     errors = set(people_left_out(found, names, people, arguments.errata))
 
     wrong: dict[tuple[str, int, str], Counter[tuple[int, int]]] = defaultdict(Counter)

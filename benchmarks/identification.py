@@ -33,7 +33,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from unittest.mock import patch
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,7 +49,9 @@ from leakmatch.matching.impostors import Impostors
 from leakmatch.matching.normalisation import Normalisation
 from leakmatch.records import Outcome
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from make_calibration import ERRATA, seen
+
 RESULTS = Path(__file__).with_name("results") / "identification_cross.json"
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7)
@@ -77,21 +78,6 @@ def people_of(found: Mapping[str, NDArray[Any]]) -> People:
     for name, plain, mirrored in zip(found["names"].tolist(), found["probes"], found["enrolled"], strict=True):
         people[PurePosixPath(name).parts[-2]].append(Photo(name, Outcome.DONE, face=Face(plain, mirrored)))
     return people
-
-
-def seen(photos: Path, pack: str, cache: Path | None) -> Mapping[str, NDArray[Any]]:
-    """What scripts/make_calibration.py sees in every photo, from ``cache`` where it is there."""
-    if cache and cache.exists():
-        with np.load(cache) as kept:
-            return dict(kept)
-    sys.path.insert(0, str(SCRIPTS))
-    from make_calibration import analysed
-
-    cv2.setNumThreads(1)
-    found = analysed(load_pack(pack), photos)
-    if cache:
-        np.savez(cache, **found)
-    return found
 
 
 def halves(people: People, seed: int) -> tuple[set[str], set[str]]:
@@ -290,7 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--cache", type=Path, help="keep what was seen here (.npz) for another run")
-    parser.add_argument("--errata", type=Path, default=SCRIPTS / "lfw_errata.csv", help="default: what is known of LFW")
+    parser.add_argument("--errata", type=Path, default=ERRATA, help="default: what is known of LFW")
     parser.add_argument("--pack", default="opencv-zoo")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--json", type=Path, default=RESULTS)

@@ -25,23 +25,21 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import cv2
 import numpy as np
 import scipy.stats
 
 from leakmatch.assets import sha256_of
 from leakmatch.bench.machine import machine
 from leakmatch.case.joint import MOST, Joint, Resemblance, price, together
-from leakmatch.faces.packs import load_pack
 from leakmatch.matching.calibration import Calibration, make_calibration
 from leakmatch.matching.impostors import Impostors
 from leakmatch.matching.normalisation import Normalisation
 from leakmatch.records import LARGEST_CHANCE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from make_calibration import ERRATA, analysed, people_left_out
+from make_calibration import ERRATA, numbered, people_left_out, seen
 
 ACCEPTED = (0.1, 1.0, 10.0, 100.0)
 PAIRS = (10**6, 10**7, 3 * 10**7, 10**8, 10**9)
@@ -187,16 +185,8 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--json", type=Path, help="also write the result here")
     arguments = parser.parse_args()
-    cv2.setNumThreads(1)
-    if arguments.cache and arguments.cache.exists():
-        with np.load(arguments.cache) as kept:
-            found = dict(kept)
-    else:
-        found = analysed(load_pack(arguments.pack), arguments.photos)
-        if arguments.cache:
-            np.savez(arguments.cache, **found)
-    folders = np.array([PurePosixPath(str(name)).parts[-2] for name in found["names"]])
-    names, people = np.unique(folders, return_inverse=True)
+    found = seen(arguments.photos, arguments.pack, arguments.cache)
+    names, people = numbered(found)
     errors = set(people_left_out(found, names, people, arguments.errata))
     false: Counter[tuple[int, int]] = Counter()
     events: dict[tuple[str, str], list[tuple[float, int, int]]] = {}

@@ -65,6 +65,25 @@ def analysed(pack: Pack, photos: Path) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in kept.items()} | {"failures": np.array(failures)}
 
 
+def seen(photos: Path, pack: str, cache: Path | None) -> dict[str, np.ndarray]:
+    """What :func:`analysed` says, from ``cache`` where it is there, else kept in it."""
+    if cache and cache.exists():
+        with np.load(cache) as kept:
+            return dict(kept)
+    cv2.setNumThreads(1)
+    found = analysed(load_pack(pack), photos)
+    if cache:
+        np.savez(cache, **found)
+    return found
+
+
+def numbered(found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The names of the people, which are the photos' folders, and the number int64[N] of the person of each photo."""
+    folders = np.array([PurePosixPath(str(name)).parts[-2] for name in found["names"]])
+    names, people = np.unique(folders, return_inverse=True)
+    return names, people
+
+
 def same_pictures(found: dict[str, np.ndarray], people: np.ndarray) -> list[tuple[int, int, int]]:
     """Pairs of photos of two people that are the same picture, with the bits in which they differ."""
     straight, mirrored, quality = found["hashes"][:, :2], found["hashes"][:, 2:], found["quality"]
@@ -106,17 +125,9 @@ def main() -> None:
     parser.add_argument("--name", default="Labeled Faces in the Wild (deep-funneled), a part")
     parser.add_argument("--cache", type=Path, help="keep what was seen here (.npz) for another run")
     arguments = parser.parse_args()
-    cv2.setNumThreads(1)
     pack = load_pack(arguments.pack)
-    if arguments.cache and arguments.cache.exists():
-        with np.load(arguments.cache) as kept:
-            found = dict(kept)
-    else:
-        found = analysed(pack, arguments.photos)
-        if arguments.cache:
-            np.savez(arguments.cache, **found)
-    folders = np.array([PurePosixPath(str(name)).parts[-2] for name in found["names"]])
-    names, people = np.unique(folders, return_inverse=True)
+    found = seen(arguments.photos, arguments.pack, arguments.cache)
+    names, people = numbered(found)
     normalisation = Normalisation.learn(found["enrolled"], people)
     probes, enrolled = normalisation.apply(found["probes"]), normalisation.apply(found["enrolled"])
     left_out = people_left_out(found, names, people, arguments.errata)

@@ -99,9 +99,8 @@ class Judge:
         if expected is None:
             return Decision.REVIEW
         band = decide(expected, self.accepted)
-        if band is Decision.MATCH and shown is not None and float(f"{shown:.6g}") > self.accepted:
-            return Decision.REVIEW
-        return band
+        least = rounded(shown)
+        return Decision.REVIEW if band is Decision.MATCH and least is not None and least > self.accepted else band
 
 
 def rounded(value: float | None) -> float | None:

@@ -97,20 +97,22 @@ class Totals:
         return min(known, default=None)
 
 
+_CANDIDATE: Final = (
+    *("file", "position", "frame", "face", "subject_id", "enrolment", "rank", "score", "chance", "chance_low"),
+    *("chance_high", "looks", "evidence", "hash_distance", "picture_chance"),
+)
 #: The columns of a candidate, as :func:`as_candidate` takes them.
-CANDIDATE: Final = """file, position, frame, face, subject_id, enrolment, rank, score, chance, chance_low, chance_high,
-    looks, evidence, hash_distance, picture_chance"""
+CANDIDATE: Final = ", ".join(_CANDIDATE)
 
 
 def columns_of(table: str) -> str:
     """:data:`CANDIDATE` of a table by that name, for a query that joins it with others."""
-    return ", ".join(f"{table}.{column.strip()}" for column in CANDIDATE.split(","))
+    return ", ".join(f"{table}.{column}" for column in _CANDIDATE)
 
 
 def as_candidate(case: Case, row: Row) -> Candidate:
     """The candidate in a row of :data:`CANDIDATE`. Raises :class:`IntegrityError` for an unknown kind of evidence."""
-    names = (name.strip() for name in CANDIDATE.split(","))
-    fields = dict(zip(names, row, strict=True))
+    fields = dict(zip(_CANDIDATE, row, strict=True))
     key = Key(*(fields.pop(name) for name in Key._fields))
     try:
         return Candidate(key, **(fields | {"evidence": Evidence(fields["evidence"])}))
@@ -383,6 +385,7 @@ class Batch:
             analysis.height,
             len(analysis.faces),
             searches,
+            # Straight phash and dhash come first; the turned ones are of no use for telling pictures apart.
             b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes[:2]) or None,
         )
         self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY))

@@ -2,7 +2,7 @@
 
 The mean of several templates varies less than each of them, and one comparison a person is one chance of a false
 candidate, not several. Held-out people are missed a third less often than by the best of several scores
-(docs/decisions.md). Photos keep their templates in the gallery; nothing here is stored.
+(docs/evaluation.md). Photos keep their templates in the gallery; nothing here is stored.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def require_searchable(gallery: Gallery, pack: Pack) -> None:
 class Matcher:
     """Compares pictures with one gallery. ``searches`` is the number of faces compared before (on resume).
 
-    Each face is compared once with each of ``people`` enrolled: :class:`~leakmatch.pipeline.fused.SubjectTemplates`.
+    Each face is compared once with each of ``people`` enrolled, from ``photos``:
+    :class:`~leakmatch.pipeline.fused.SubjectTemplates`.
 
     ``threads`` share the join with a large gallery. A scan waits for its join, and the analysers soon wait for the
     scan; while they do, their cores are free for it.
@@ -99,7 +100,9 @@ class Matcher:
         self.model_id = gallery.model_id
         self.searches = searches
         normalisation = None if calibration is None else calibration.normalisation
-        self._subjects = SubjectTemplates(gallery.templates(), gallery.first_enrolments(), normalisation)
+        templates = gallery.templates()
+        self.photos = len(templates)
+        self._subjects = SubjectTemplates(templates, gallery.first_enrolments(), normalisation)
         self.people = len(self._subjects)
         rows: Rows = self._subjects
         each: Each = map

@@ -46,7 +46,7 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
         require_searchable(opened, pack)
         calibration = calibration_for(opened, pack, settings)
         matcher = Matcher(opened, calibration, settings)
-        names, pictures = opened.names(), opened.info()["templates"]
+        names = opened.names()
         sink = _Sink()
         tasks = (
             FileTask(number, file.path, file.locator, file.size)
@@ -61,7 +61,7 @@ def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchR
             for number, found in enumerate(matcher.match([(entry.sha256, analysis) for _, entry, analysis in flat]))
         ]
         resolution = 0.0 if calibration is None else calibration.resolution
-        totals = Totals(matcher.searches, len(flat), matcher.people, pictures, resolution)
+        totals = Totals(matcher.searches, len(flat), matcher.people, matcher.photos, resolution)
         judge = Judge(totals, settings.expected_false, settings.expected_false, settings.threshold)
         _look_again(candidates, [analysis for _, _, analysis in flat], judge, executor, matcher)
     result = SearchResult(photos=len(sink.seen), approximate=matcher.approximate())

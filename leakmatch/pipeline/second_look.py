@@ -146,9 +146,9 @@ class SecondLooks:
 
     def run(self, executor: Executor) -> None:
         """Look again at every face near a decision that was not looked at again before."""
-        best = (c for c in self._case.candidates() if c.rank == 1 and c.face is not None)
-        near = {(*c.key, c.face) for c in best if c.face is not None and is_near(c, self._judge)}
-        look_again(self._faces(sorted(near - self._case.second_looks())), executor, self._matcher, self._done)
+        best = (c for c in self._case.candidates() if c.rank == 1)
+        wanted = {(*c.key, c.face) for c in best if c.face is not None and is_near(c, self._judge)}
+        look_again(self._faces(sorted(wanted - self._case.second_looks())), executor, self._matcher, self._done)
         self._flush()
 
     def _faces(self, places: Iterable[tuple[int, int, int, int]]) -> Iterator[Face]:

@@ -62,6 +62,8 @@ INCIDENT_CODES: Final = frozenset(
         "worker-lost",  # a worker died or hung over this item
         "frames-sampled",  # not every frame of an animation was looked at
         "changed",  # the file changed while it was read
+        "ambiguous",  # the same bytes can be read in two ways; both were
+        "password",  # a password of the list opened it
         "link",  # a symbolic or hard link, or a special file; not followed
     }
 )
@@ -88,8 +90,9 @@ class Budget:
     ``depth``: containers inside containers. ``members``: per source file. ``bytes``: expanded, per source file.
     ``member_bytes``: one image held in memory. ``ratio``: expanded to stored, per container and member, applied
     past ``ratio_floor`` expanded bytes. ``pixels``: width times height of one picture. ``frames``: looked at per
-    animation. ``seconds``: for one picture. ``buffer_bytes``: nested containers up to this size are held in
-    memory; larger ones are read in place.
+    animation or video. ``seconds``: for one picture, or for one member beyond what its bytes explain.
+    ``buffer_bytes``: nested containers up to this size are held in memory; larger ones are read in place.
+    ``memory``: resident bytes of one worker. ``scratch_bytes``: what a worker may put on disk.
     """
 
     depth: int = 16
@@ -102,6 +105,8 @@ class Budget:
     frames: int = 8
     seconds: float = 60.0
     buffer_bytes: int = 128 << 20
+    memory: int = 1 << 30
+    scratch_bytes: int = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ def enroll(
     workers: options.WorkersOption = None,
     engine: options.EngineOption = None,
     isolation: options.IsolationOption = None,
+    passwords: options.PasswordsOption = None,
     verbose: options.VerboseOption = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -52,7 +53,13 @@ def enroll(
     from leakmatch.cli.progress import shown
     from leakmatch.pipeline.enrol import enroll as run
 
-    settings = options.settings(pack=pack, workers=workers, engine=engine, isolation=isolation)
+    settings = options.settings(
+        pack=pack,
+        workers=workers,
+        engine=engine,
+        isolation=isolation,
+        passwords=passwords and str(passwords.absolute()),
+    )
     with shown("Enrolling", "enrolled", "refused", quiet=quiet or as_json) as progress:
         report = run(gallery, sources, settings, progress)
     if as_json:

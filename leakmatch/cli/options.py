@@ -52,6 +52,16 @@ ApproximateOption = Annotated[
         show_default=False,
     ),
 ]
+PasswordsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passwords",
+        readable=False,
+        metavar="FILE",
+        help="Passwords to try on locked archives, one on each line. Which line opened what is recorded, never the "
+        "password.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 IsolationOption = Annotated[

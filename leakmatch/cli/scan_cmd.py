@@ -32,6 +32,7 @@ def scan(
     workers: options.WorkersOption = None,
     engine: options.EngineOption = None,
     isolation: options.IsolationOption = None,
+    passwords: options.PasswordsOption = None,
     approximate: options.ApproximateOption = None,
     verbose: options.VerboseOption = False,
     fail_on_match: Annotated[bool, typer.Option("--fail-on-match", help="Exit with 10 if there is a match.")] = False,
@@ -58,6 +59,7 @@ def scan(
         threshold=threshold,
         engine=engine,
         isolation=isolation,
+        passwords=passwords and str(passwords.absolute()),
         approximate=approximate,
     )
     if not (settings.isolation and can_isolate()):

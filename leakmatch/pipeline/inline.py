@@ -17,6 +17,7 @@ from leakmatch.imaging.sniff import image_format
 from leakmatch.pipeline.stages import Looker
 from leakmatch.pipeline.tasks import FileTask, Setup, Sink
 from leakmatch.records import Entry
+from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.walk import walk
 
 
@@ -26,6 +27,7 @@ class Inline:
     def __init__(self, setup: Setup) -> None:
         cv2.setNumThreads(1)
         self._budget = setup.budget
+        self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
         engine = FaceEngine(load_pack(Path(setup.pack)), setup.engine)
         self._looker = Looker(engine, setup.budget, mirrored=setup.mirrored)
 
@@ -52,6 +54,7 @@ class Inline:
             self._budget,
             lambda head: image_format(head) is not None,
             lambda position: position not in task.stored,
+            passwords=self._passwords,
         )
         for item in found:
             if not isinstance(item, Entry):

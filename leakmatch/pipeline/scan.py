@@ -33,7 +33,7 @@ from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.second_look import SecondLooks
-from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
+from leakmatch.pipeline.start import Inventory, can_isolate, describe_passwords, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
 from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome, QualityReason
 from leakmatch.settings import Settings, usable_cores
@@ -297,7 +297,7 @@ def _case(
     case = Case.resume(path)
     try:
         case.verify()
-        _refuse_changes(case, run, rows, inventory)
+        _refuse_changes(case, run, rows, inventory, settings)
     except BaseException:
         case.close()
         raise
@@ -308,8 +308,9 @@ def _run_record(
     sources: Sequence[Path], gallery: Gallery, runtime: Runtime, calibration: Calibration | None, settings: Settings
 ) -> dict[str, Any]:
     info = gallery.info()
+    case_id = secrets.token_hex(16)
     return {
-        "case_id": secrets.token_hex(16),
+        "case_id": case_id,
         "version": metadata.version("leakmatch"),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "sources": [os.fspath(source) for source in sources],
@@ -326,6 +327,7 @@ def _run_record(
         "pack": runtime.describe() | {"calibration_sha256": calibration and calibration.sha256, "decode": DECODE},
         "calibration": calibration and calibration.describe(),
         "settings": asdict(settings) | {"pack": runtime.pack.name},
+        "passwords": describe_passwords(settings, case_id),
         "expected_false": settings.expected_false,
         "threshold": settings.threshold,
         "isolation": settings.isolation and can_isolate(),
@@ -350,7 +352,9 @@ def machine(settings: Settings) -> dict[str, Any]:
 _FIXED: Final = ("budget", "expected_false", "threshold", "approximate", "approximate_from")
 
 
-def _refuse_changes(case: Case, run: Mapping[str, Any], rows: Sequence[SourceRow], inventory: Inventory) -> None:
+def _refuse_changes(
+    case: Case, run: Mapping[str, Any], rows: Sequence[SourceRow], inventory: Inventory, settings: Settings
+) -> None:
     """Raise :class:`IntegrityError` naming the first thing that is not what the case began with."""
     began = case.run
     where = f"{case.path}: this case began with"
@@ -363,6 +367,7 @@ def _refuse_changes(case: Case, run: Mapping[str, Any], rows: Sequence[SourceRow
         ("model pack", began.get("pack", {}).get("model_id"), run["pack"]["model_id"]),
         ("detector", began.get("pack", {}).get("detector_sha256"), run["pack"]["detector_sha256"]),
         ("calibration", began.get("pack", {}).get("calibration_sha256"), run["pack"]["calibration_sha256"]),
+        ("list of passwords", began.get("passwords"), describe_passwords(settings, str(began.get("case_id")))),
         ("isolation of the workers", began.get("isolation"), run["isolation"]),
         *((f"setting {s}", began.get("settings", {}).get(s), run["settings"][s]) for s in _FIXED),
     ):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from leakmatch.errors import UsageError
+from leakmatch.errors import UsageError, os_error
 from leakmatch.faces.runtime import Runtime
 from leakmatch.pipeline.tasks import Executor, Setup
 from leakmatch.records import Incident
@@ -16,6 +17,8 @@ from leakmatch.settings import Settings
 from leakmatch.sources.folder import SourceFile, inventory
 
 _PICTURE_BYTES: Final = 50_000  # a small photo; an archive of this size holds at least one
+
+_PASSWORDS_BYTES: Final = 4 << 20  # it has to fit into one frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,32 @@ def can_isolate() -> bool:
     return sys.platform == "linux"
 
 
+def read_passwords(settings: Settings) -> list[bytes]:
+    """The lines of the password list, none where none was given. Raises :class:`UsageError` for what is no list."""
+    if not settings.passwords:
+        return []
+    path = Path(settings.passwords)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise os_error(error, path) from error
+    if len(content) > _PASSWORDS_BYTES or b"\0" in content:
+        raise UsageError(
+            f"{path}: not a list of passwords (text, one on each line, up to {_PASSWORDS_BYTES >> 20} MiB)."
+        )
+    return content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
+
+
+def describe_passwords(settings: Settings, salt: str) -> dict[str, Any] | None:
+    """What a case records of the password list: how many lines, and a digest, salted so that equal lists in two cases
+    are not seen to be equal; ``None`` where there is no list."""
+    lines = read_passwords(settings)
+    if not lines:
+        return None
+    digest = hashlib.sha256(salt.encode() + b"\0" + b"\n".join(lines)).hexdigest()
+    return {"lines": len(lines), "digest": digest}
+
+
 def start(runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrored: bool) -> Executor:
     """Workers that are ready to read and look. Call it before a gallery or a key is read.
 
@@ -68,6 +97,7 @@ def start(runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrore
         mirrored=mirrored,
         model_id=pack.model_id,
         dimension=pack.embedder.dimension,
+        passwords=tuple(line.hex() for line in read_passwords(settings)),
     )
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +59,7 @@ class Setup:
 
     ``model_id`` and ``dimension``: of the templates that must come back. ``in_flight_items`` pictures of
     ``in_flight_bytes`` together, or one that is larger, may be between the reader and the ends of their analyses.
+    ``passwords``: for locked archives, each in hexadecimal. They travel in the first frame and are written nowhere.
     """
 
     pack: str
@@ -69,6 +70,7 @@ class Setup:
     dimension: int
     in_flight_items: int = 128
     in_flight_bytes: int = 64 << 20
+    passwords: tuple[str, ...] = field(default=(), repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -77,7 +79,7 @@ class Setup:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Setup:
         """From :meth:`to_json`."""
-        return cls(**{**value, "budget": Budget(**value["budget"])})
+        return cls(**{**value, "budget": Budget(**value["budget"]), "passwords": tuple(value["passwords"])})
 
     def check(self, analyses: Sequence[ImageAnalysis]) -> None:
         """Raise :class:`ProtocolError` where an analysis is not what these settings lead to."""

@@ -58,10 +58,14 @@ class Reader:
 
     def __init__(self, channel: Channel, setup: Setup) -> None:
         from leakmatch.imaging.sniff import image_format
+        from leakmatch.sources.passwords import Passwords
+        from leakmatch.sources.scratch import Scratch
 
         self._channel = channel
         self._setup = setup
         self._budget = setup.budget
+        self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
+        self._scratch = Scratch(quota=setup.budget.buffer_bytes)
         self._is_image = lambda head: image_format(head) is not None
         self._tasks: deque[Message] = deque()
         self._waiting_items = 0
@@ -91,7 +95,14 @@ class Reader:
         path = Path(os.fsdecode(bytes.fromhex(task.fields["path"])))
         entries = 0
         found_items = walk(
-            path, root, self._budget, self._is_image, lambda position: position not in stored, self._heartbeat(file)
+            path,
+            root,
+            self._budget,
+            self._is_image,
+            lambda position: position not in stored,
+            self._heartbeat(file),
+            self._passwords,
+            self._scratch,
         )
         for found in found_items:
             if not isinstance(found, Entry):

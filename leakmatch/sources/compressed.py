@@ -8,6 +8,7 @@ from typing import BinaryIO, Final, cast
 from leakmatch.sources.decompress import Decompressed
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
+from leakmatch.sources.opening import Opening
 from leakmatch.sources.streams import Range
 
 _SUFFIXES: Final = {
@@ -17,6 +18,11 @@ _SUFFIXES: Final = {
 _GZIP_NAME_FLAG: Final = 8
 _GZIP_EXTRA_FLAG: Final = 4
 _MAX_NAME: Final = 4096
+
+
+def open_compressed(opening: Opening) -> Compressed:
+    """The reader of single compressed streams."""
+    return Compressed(opening.file, opening.size, opening.kind, opening.name)
 
 
 class Compressed:

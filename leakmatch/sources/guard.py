@@ -55,6 +55,12 @@ def volume_missing(message: str) -> ItemError:
     return ItemError(Outcome.NEEDS_VOLUME, "volume-missing", message)
 
 
+def extra_missing(what: str, extra: str) -> ItemError:
+    """An optional package is needed. ``what`` begins the sentence, as "Parquet files"."""
+    message = f"{what} need an optional part of LeakMatch: pip install 'leakmatch[{extra}]'"
+    return ItemError(Outcome.NEEDS_EXTRA, "extra-missing", message)
+
+
 def over_budget(message: str) -> ItemError:
     """A limit was reached."""
     return ItemError(Outcome.OVER_BUDGET, "over-budget", message)

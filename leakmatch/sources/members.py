@@ -23,6 +23,7 @@ class Member:
 
     ``raw`` and ``name``: its name as stored and as text. ``stored``: the bytes it takes in the container (at least 1),
     for the ratio. ``open`` gives its bytes from the beginning at each call; valid until the next member is asked for.
+    ``frame``: it is a picture out of a video.
     ``special`` says what it is if it is no file (a link, a device); ``problem`` why it cannot be opened.
     """
 
@@ -32,6 +33,7 @@ class Member:
     open: Callable[[], BinaryIO]
     size: int | None = None
     special: str = ""
+    frame: bool = False
     problem: ItemError | None = None
     notes: tuple[Note, ...] = ()
 

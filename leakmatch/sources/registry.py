@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, Final
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final, cast
 
-from leakmatch.sources.compressed import Compressed
 from leakmatch.sources.decompress import ZSTD_SIGNATURES
 from leakmatch.sources.members import Container
-from leakmatch.sources.tar import Tar
+from leakmatch.sources.opening import Opening
 from leakmatch.sources.tar_headers import BLOCK, is_header
-from leakmatch.sources.zip import Zip
 from leakmatch.sources.zip_entries import END, LOCAL, NOT_SPANNED, SPANNED
 
 HEAD_BYTES: Final = 36 << 10  # as far as the signature of an ISO 9660 image
@@ -54,6 +54,14 @@ _PROGRAMS: Final = (b"MZ", b"\x7fELF")
 _CARRIED: Final = ((b"Rar!\x1a\x07", "rar"), (b"7z\xbc\xaf\x27\x1c", "7z"))
 STUB_BYTES: Final = 1 << 20
 
+#: Who reads what: the module and the function that makes a :class:`Container` of an :class:`Opening`. Imported at the
+#: first container of the kind, since many rest on a library that most runs do not need.
+READERS: Final[dict[str, str]] = {
+    "zip": "zip:open_zip",
+    "tar": "tar:open_tar",
+    **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "zstd"), "compressed:open_compressed"),
+}
+
 UNREAD_PREFIX: Final = "unread:"
 ZIP: Final = "zip"
 TAR: Final = "tar"
@@ -85,13 +93,11 @@ def carried(beginning: bytes) -> str | None:
     return next((UNREAD_PREFIX + name for signature, name in _CARRIED if signature in beginning), None)
 
 
-def open_container(kind: str, file: BinaryIO, size: int, name: str) -> Container:
-    """A reader for a format that :func:`detect` named. ``name``: what the container itself is called."""
-    if kind == ZIP:
-        return Zip(file, size)
-    if kind == TAR:
-        return Tar(file)
-    return Compressed(file, size, kind, name)
+def open_container(opening: Opening) -> Container:
+    """A reader for a container of a kind that :func:`detect` named. Raises what the reader raises."""
+    module, _, function = READERS[opening.kind].partition(":")
+    reader = cast(Callable[[Opening], Container], getattr(import_module(f"leakmatch.sources.{module}"), function))
+    return reader(opening)
 
 
 def _by_signature(head: bytes) -> str | None:

@@ -11,6 +11,7 @@ from leakmatch.errors import ItemError
 from leakmatch.sources.guard import reading, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
+from leakmatch.sources.opening import Opening
 from leakmatch.sources.streams import CHUNK, FURTHEST, Range, Seekable
 from leakmatch.sources.tar_headers import BLOCK, DIRECTORY, GLOBAL, Extents, Header, Headers, is_header
 
@@ -24,6 +25,11 @@ _NOTHING_INSIDE: Final = {
     b"V": "a volume label",
 }
 _CONTINUED: Final = b"M"
+
+
+def open_tar(opening: Opening) -> Tar:
+    """The reader of tar archives."""
+    return Tar(opening.file)
 
 
 class Tar:

@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -22,6 +22,8 @@ from leakmatch.sources.guard import over_budget, reading, unsupported
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.meter import Meter, OverBudget, metered
 from leakmatch.sources.names import decode_name
+from leakmatch.sources.opening import Opening
+from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.registry import (
     HEAD_BYTES,
     STUB_BYTES,
@@ -33,7 +35,9 @@ from leakmatch.sources.registry import (
     is_program,
     open_container,
 )
+from leakmatch.sources.scratch import Scratch
 from leakmatch.sources.streams import CHUNK, Range, Seekable
+from leakmatch.sources.volumes import Volumes
 from leakmatch.sources.zip_entries import TAIL, is_zip_tail
 
 _STAGE = "sources"
@@ -67,6 +71,8 @@ def walk(
     is_image: Callable[[bytes], bool],
     wanted: Callable[[int], bool] = always,
     progress: Callable[[int], None] = silent,
+    passwords: Passwords | None = None,
+    scratch: Scratch | None = None,
 ) -> Iterator[Entry | Incident]:
     """The entries of the file ``path``: itself at position 0, and every member if it is a container.
 
@@ -74,7 +80,8 @@ def walk(
     Pictures, which ``is_image`` knows by their first 4,096 bytes, have outcome ``None`` and their bytes as payload.
     For positions that are not ``wanted`` the payload may be missing; such pictures may be passed over unread, and then
     do not count against the budget. ``progress`` is told, several times for each member, how many bytes of the file
-    were read, again from 0 when it is read again. Raises nothing for bad input.
+    were read, again from 0 when it is read again. ``passwords`` are tried on what is locked; ``scratch`` is where
+    bytes go that a library gives once only, or wants as a file. Raises nothing for bad input.
     """
     try:
         with reading("the file"):
@@ -87,8 +94,9 @@ def walk(
     with file:
         watched = _Watched(file, progress)
         buffered = cast(BinaryIO, io.BufferedReader(watched, 1 << 18))
-        walker = _Walker(budget, is_image, wanted, watched.pulse)
-        yield from walker.visit(_Item(root, size, Meter(budget, size), lambda: _from_start(buffered), buffered))
+        walker = _Walker(budget, is_image, wanted, watched.pulse, passwords or Passwords(), scratch or Scratch())
+        item = _Item(root, size, Meter(budget, size), lambda: _from_start(buffered), buffered, volumes=Volumes(path))
+        yield from walker.visit(item)
 
 
 def _from_start(file: BinaryIO) -> BinaryIO:
@@ -109,6 +117,8 @@ class _Item:
     open: Callable[[], BinaryIO]
     in_place: BinaryIO | None = None
     notes: tuple[Note, ...] = ()
+    frame: bool = False
+    volumes: Volumes = field(default_factory=Volumes)
 
 
 @dataclass(slots=True)
@@ -136,11 +146,15 @@ class _Walker:
         is_image: Callable[[bytes], bool],
         wanted: Callable[[int], bool],
         pulse: Callable[[], None],
+        passwords: Passwords,
+        scratch: Scratch,
     ) -> None:
         self._budget = budget
         self._is_image = is_image
         self._wanted = wanted
         self._pulse = pulse
+        self._passwords = passwords
+        self._scratch = scratch
         self._depth = min(budget.depth, DEEPEST)
         self._next = 0
         self._held = 0
@@ -210,10 +224,11 @@ class _Walker:
 
     def _picture(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         wanted = self._wanted(position)
+        kind = ItemKind.FRAME if item.frame else ItemKind.IMAGE
         if wanted or item.size is None:  # without a size, the container learns its own end by this reading
             self._finish(item, read, keep=self._budget.member_bytes if wanted else 0)
         if not wanted:
-            yield Entry(item.locator, position, ItemKind.IMAGE, item.size or read.size, None, None)
+            yield Entry(item.locator, position, kind, item.size or read.size, None, None)
             return
         error = read.error
         if read.data is None and not isinstance(error, OverBudget):
@@ -221,10 +236,10 @@ class _Walker:
         if error is not None:
             yield Incident(item.locator, _STAGE, error.code, str(error))
         if error is not None and error.outcome == Outcome.OVER_BUDGET:
-            yield self._entry(item, position, ItemKind.IMAGE, read, error)
+            yield self._entry(item, position, kind, read, error)
         else:
             # What was recovered of a damaged member is looked at as well: a face may be in it.
-            yield Entry(item.locator, position, ItemKind.IMAGE, read.size, read.digest, None, "", read.data)
+            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data)
 
     def _other(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         self._finish(item, read, keep=0)
@@ -282,7 +297,7 @@ class _Walker:
         notes: list[Note] = []
         try:
             with reading(what):
-                container = open_container(kind, *self._seekable(item, read), item.locator.name)
+                container = open_container(self._opening(item, read, kind))
                 members, notes = container.members(), container.notes
             for index in count():
                 with reading(what):
@@ -298,6 +313,20 @@ class _Walker:
         for note in notes:
             yield Incident(item.locator, _STAGE, note.code, note.message)
         return failure
+
+    def _opening(self, item: _Item, read: _Read, kind: str) -> Opening:
+        file, size = self._seekable(item, read)
+        return Opening(
+            kind,
+            file,
+            size,
+            item.locator.name,
+            self._budget,
+            self._passwords,
+            self._scratch,
+            item.volumes,
+            self._pulse,
+        )
 
     def _seekable(self, item: _Item, read: _Read) -> tuple[BinaryIO, int]:
         """The item as a file that can be sought, and its size: in place, in memory, or by going over it again."""
@@ -323,6 +352,7 @@ class _Walker:
             meter,
             cast("Callable[[], BinaryIO]", metered(member.open, meter, self._pulse)),
             notes=notes,
+            frame=member.frame,
         )
         if member.special or member.problem is not None:
             yield from self._unopened(inner, member)

@@ -15,6 +15,7 @@ from leakmatch.sources.decompress import Decompressed
 from leakmatch.sources.guard import corrupt, encrypted, reading, truncated, unsupported, volume_missing
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
+from leakmatch.sources.opening import Opening
 from leakmatch.sources.streams import Checked, Joined, Range
 from leakmatch.sources.zip_entries import CENTRAL, LOCAL, LOCAL_HEADER, SPANNED, Directory, ZipEntries, ZipEntry
 
@@ -27,6 +28,11 @@ _LZMA_HEADER: Final = 9  # version, size of the properties, and (always 5) prope
 
 _MAX_GAPS: Final = 10_000
 _NO_HEADER_FITS: Final = LOCAL_HEADER.size  # a gap of so few bytes; descriptors and padding are shorter
+
+
+def open_zip(opening: Opening) -> Zip:
+    """The reader of zip archives."""
+    return Zip(opening.file, opening.size)
 
 
 class Zip:

@@ -1,0 +1,43 @@
+"""What a container reader is given: the bytes, the limits, and what helps to open them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from leakmatch.records import Budget
+from leakmatch.sources.passwords import Passwords
+from leakmatch.sources.scratch import Scratch
+from leakmatch.sources.volumes import Volumes
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A container to open.
+
+    ``kind``: the format, as :func:`leakmatch.sources.registry.detect` names it. ``file``: its ``size`` bytes, seekable.
+    ``name``: what the container itself is called. ``pulse`` is to be called now and then by readers that work long
+    without reading from ``file``: it tells that they live, and raises where the time for the item is up.
+    """
+
+    kind: str
+    file: BinaryIO
+    size: int
+    name: str
+    budget: Budget = field(default_factory=Budget)
+    passwords: Passwords = field(default_factory=Passwords)
+    scratch: Scratch = field(default_factory=Scratch)
+    volumes: Volumes = field(default_factory=Volumes)
+    pulse: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def path(self) -> Iterator[Path]:
+        """A path under which the container can be opened, for libraries that insist on one: on disk, or of a copy."""
+        if self.volumes.path is not None:
+            yield self.volumes.path
+        else:
+            with self.scratch.copied(self.file) as copy:
+                yield copy

@@ -1,0 +1,39 @@
+"""The other files beside a file on disk: parts of split archives, and indexes, that are read together with it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+class Volumes:
+    """The regular files in the folder of ``path``; none for an item inside a container."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+
+    @property
+    def path(self) -> Path | None:
+        """The file itself, where it lies on disk."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """The file's own name; empty inside a container."""
+        return "" if self._path is None else self._path.name
+
+    def names(self) -> list[str]:
+        """The names beside it, its own among them, sorted. Raises ``OSError``."""
+        return [] if self._path is None else sorted(os.listdir(self._path.parent))  # noqa: PTH208 - names are wanted
+
+    def open(self, name: str) -> BinaryIO:
+        """The file ``name`` beside it. Raises ``OSError`` where there is none, or no regular file of that name."""
+        if self._path is None or os.sep in name or name in {"", ".", ".."} or "\0" in name:
+            raise FileNotFoundError(name)
+        descriptor = os.open(self._path.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise FileNotFoundError(name)
+        return os.fdopen(descriptor, "rb")

@@ -103,7 +103,7 @@ class Budget:
     ratio_floor: int = 256 << 20
     pixels: int = 200_000_000
     frames: int = 8
-    seconds: float = 60.0
+    seconds: float = 30.0
     buffer_bytes: int = 128 << 20
     memory: int = 1 << 30
     scratch_bytes: int = 8 << 30
@@ -116,7 +116,7 @@ class Entry:
     ``position`` counts items of one source file in walk order, a container before its members; it is the same in
     every walk of the same bytes. ``outcome`` is ``None`` for a picture that is still to be looked at; then
     ``payload`` holds its bytes. ``sha256`` is the digest of the item's bytes (32 bytes), or ``None`` where they
-    could not all be read.
+    could not all be read. ``cut``: its reading ended where another one might get further, for want of time or memory.
     """
 
     locator: Locator
@@ -127,6 +127,21 @@ class Entry:
     outcome: Outcome | None
     detail: str = ""
     payload: bytes | None = field(default=None, repr=False)
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where every later walk of a file ends an item, so that positions behind it stay what they are.
+
+    The item at ``position`` and all that is in it have the positions below ``next``. It is not opened again, unless
+    something in it is still to be read. ``outcome`` (quarantined, or over budget) and ``reason`` are those of its row.
+    """
+
+    position: int
+    next: int
+    outcome: Outcome
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

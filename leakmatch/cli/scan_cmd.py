@@ -50,7 +50,6 @@ def scan(
     from leakmatch.case.store import Case
     from leakmatch.cli.progress import shown
     from leakmatch.pipeline.scan import scan as run
-    from leakmatch.pipeline.start import can_isolate
 
     settings = options.settings(
         pack=pack,
@@ -62,10 +61,7 @@ def scan(
         passwords=passwords and str(passwords.absolute()),
         approximate=approximate,
     )
-    if not (settings.isolation and can_isolate()):
-        sys.stderr.write(
-            "leakmatch: WARNING: no process isolation: input is parsed in this process. Use it on input you trust.\n"
-        )
+    options.warn_of_isolation(settings)
     with shown("Scanning", "faces", "candidates", quiet=quiet or as_json) as progress:
         run(sources, gallery, case, settings, progress, _ignored if quiet or as_json else _announce)
     with Case.open(case) as finished:

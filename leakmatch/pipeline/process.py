@@ -35,6 +35,9 @@ LOST: Final = 2
 KILLED: Final = 1
 TOO_MUCH: Final = 4
 
+#: Arrow's own allocator would ask for a whole gigabyte at once, which a worker is not given.
+_SMALL_HEAPS: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 
 
@@ -169,7 +172,7 @@ def scrubbed_environment() -> dict[str, str]:
     """What a worker gets to see: no key, no passphrase, no proxy; every library held to one thread."""
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
     package = str(Path(__file__).resolve().parents[2])
-    keep |= _libraries() | ONE_THREAD | NO_TELEMETRY
+    keep |= _libraries() | ONE_THREAD | NO_TELEMETRY | _SMALL_HEAPS
     return {**keep, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -27,7 +27,9 @@ _READABLE_BYTES: Final = 4 << 20  # as does this
 
 #: Endings of files that are read together with others: parts of split archives, and data with its index.
 _PART: Final = re.compile(
-    r"\.(part\d+|[a-z]\d{2,3}|\d{2,5}|zipx?|rar|7z|exe|tar|t?gz|t?bz2|t?xz|zst|lz4|rec|idx|lst|bin|cab|arj|ace)$", re.I
+    r"[.-]((zipx?|7z|rar)?[.-]?part[.-]?\w{1,5}|zipx?[a-z]{2,3}|z?[a-z]\d{2,3}|\d{1,5}|wal"
+    r"|zipx?|rar|7z|exe|tar|t?gz|t?bz2?|t?xz|t?zst|lzma|lz4|cab|iso|arj|ace|rec|idx|lst|bin)$",
+    re.IGNORECASE,
 )
 
 

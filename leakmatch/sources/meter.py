@@ -108,7 +108,7 @@ class Meter:
             if meter is not self:
                 meter._spent -= self._spent - self._explained()
                 meter._patience = max(meter._patience / 2, min(meter._patience, _LEAST_PATIENCE))
-        seconds = f"{self._patience:.0f} seconds beyond what its size explains"
+        seconds = f"{self._patience:g} seconds beyond what its size explains"
         self._over = OverBudget(self, f"reading it took more than {seconds}", steady=False)
         return self._over
 

@@ -116,7 +116,8 @@ class Entry:
     ``position`` counts items of one source file in walk order, a container before its members; it is the same in
     every walk of the same bytes. ``outcome`` is ``None`` for a picture that is still to be looked at; then
     ``payload`` holds its bytes. ``sha256`` is the digest of the item's bytes (32 bytes), or ``None`` where they
-    could not all be read.
+    could not all be read. ``members``: of a container, how many its reader gave, each of which has an entry of its own
+    (those inside of them not counted); ``None`` for what was not opened as one.
     """
 
     locator: Locator
@@ -127,6 +128,7 @@ class Entry:
     outcome: Outcome | None
     detail: str = ""
     payload: bytes | None = field(default=None, repr=False)
+    members: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def entry_fields(entry: Entry) -> Fields:
         "sha256": entry.sha256.hex() if entry.sha256 else None,
         "outcome": None if entry.outcome is None else str(entry.outcome),
         "detail": entry.detail,
+        "members": entry.members,
     }
 
 
@@ -73,6 +74,7 @@ def read_entry(message: Message) -> Entry:
             sha256,
             None if fields["outcome"] is None else Outcome(fields["outcome"]),
             _text(fields["detail"]),
+            members=None if fields["members"] is None else _count(fields["members"]),
         )
     except UNSOUND as error:
         raise ProtocolError(f"A worker sent a malformed entry ({error}).") from error

@@ -132,6 +132,7 @@ class _Read:
     data: bytes | None = None
     tail: bytes = b""
     stub: bytes = b""  # of a program only: its beginning
+    members: int | None = None  # that its reader gave, once it was opened as a container
     error: ItemError | None = None
 
     @property
@@ -261,7 +262,16 @@ class _Walker:
 
     def _entry(self, item: _Item, position: int, kind: ItemKind, read: _Read, error: ItemError) -> Entry:
         size = read.size or item.size or 0
-        return Entry(item.locator, position, kind, size, read.sha256, Outcome(error.outcome), str(error))
+        return Entry(
+            item.locator,
+            position,
+            kind,
+            size,
+            read.sha256,
+            Outcome(error.outcome),
+            str(error),
+            members=read.members,
+        )
 
     # Containers
 
@@ -286,7 +296,15 @@ class _Walker:
         finally:
             self._held -= held
         if failure is None:
-            yield Entry(item.locator, position, ItemKind.CONTAINER, read.size, read.sha256, Outcome.WALKED)
+            yield Entry(
+                item.locator,
+                position,
+                ItemKind.CONTAINER,
+                read.size,
+                read.sha256,
+                Outcome.WALKED,
+                members=read.members,
+            )
         else:
             yield from self._failed(item, position, ItemKind.CONTAINER, read, failure)
 
@@ -299,12 +317,14 @@ class _Walker:
             with reading(what):
                 container = open_container(self._opening(item, read, kind))
                 members, notes = container.members(), container.notes
+            read.members = read.members or 0
             for index in count():
                 with reading(what):
                     member = next(members, None)
                 if member is None:
                     break
                 item.meter.add_member()
+                read.members += 1
                 yield from self._member(item, kind, member, index)
         except OverBudget:
             raise

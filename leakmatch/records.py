@@ -116,7 +116,7 @@ class Entry:
     ``position`` counts items of one source file in walk order, a container before its members; it is the same in
     every walk of the same bytes. ``outcome`` is ``None`` for a picture that is still to be looked at; then
     ``payload`` holds its bytes. ``sha256`` is the digest of the item's bytes (32 bytes), or ``None`` where they
-    could not all be read.
+    could not all be read. ``format``: of a container or picture, as its signature says ("zip", "JPEG"); else empty.
     """
 
     locator: Locator
@@ -127,6 +127,7 @@ class Entry:
     outcome: Outcome | None
     detail: str = ""
     payload: bytes | None = field(default=None, repr=False)
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,8 @@ class Entry:
     every walk of the same bytes. ``outcome`` is ``None`` for a picture that is still to be looked at; then
     ``payload`` holds its bytes. ``sha256`` is the digest of the item's bytes (32 bytes), or ``None`` where they
     could not all be read. ``members``: of a container, how many its reader gave, each of which has an entry of its own
-    (those inside of them not counted); ``None`` for what was not opened as one.
+    (those inside of them not counted); ``None`` for what was not opened as one. ``format``: of a container or picture,
+    as its signature says ("zip", "JPEG"); else empty.
     """
 
     locator: Locator
@@ -129,6 +130,7 @@ class Entry:
     detail: str = ""
     payload: bytes | None = field(default=None, repr=False)
     members: int | None = None
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

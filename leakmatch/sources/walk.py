@@ -68,7 +68,7 @@ def walk(
     path: Path,
     root: Locator,
     budget: Budget,
-    is_image: Callable[[bytes], bool],
+    is_image: Callable[[bytes], str | bool | None],
     wanted: Callable[[int], bool] = always,
     progress: Callable[[int], None] = silent,
     passwords: Passwords | None = None,
@@ -77,11 +77,12 @@ def walk(
     """The entries of the file ``path``: itself at position 0, and every member if it is a container.
 
     A container comes after its members, when it is known how its reading ended; its position is before theirs.
-    Pictures, which ``is_image`` knows by their first 4,096 bytes, have outcome ``None`` and their bytes as payload.
-    For positions that are not ``wanted`` the payload may be missing; such pictures may be passed over unread, and then
-    do not count against the budget. ``progress`` is told, several times for each member, how many bytes of the file
-    were read, again from 0 when it is read again. ``passwords`` are tried on what is locked; ``scratch`` is where
-    bytes go that a library gives once only, or wants as a file. Raises nothing for bad input.
+    Pictures, which ``is_image`` knows by their first 4,096 bytes (it may give the name of the format), have outcome
+    ``None`` and their bytes as payload. For positions that are not ``wanted`` the payload may be missing; such pictures
+    may be passed over unread, and then do not count against the budget. ``progress`` is told, several times for each
+    member, how many bytes of the file were read, again from 0 when it is read again. ``passwords`` are tried on what is
+    locked; ``scratch`` is where bytes go that a library gives once only, or wants as a file. Raises nothing for bad
+    input.
     """
     try:
         with reading("the file"):
@@ -126,6 +127,7 @@ class _Read:
     """What reading an item once showed. ``error`` says why not all of it could be read, ``digest`` is of what was."""
 
     head: bytes = b""
+    format: str = ""
     stream: BinaryIO | None = None  # stands behind the head
     size: int = 0
     digest: bytes = b""
@@ -144,7 +146,7 @@ class _Walker:
     def __init__(
         self,
         budget: Budget,
-        is_image: Callable[[bytes], bool],
+        is_image: Callable[[bytes], str | bool | None],
         wanted: Callable[[int], bool],
         pulse: Callable[[], None],
         passwords: Passwords,
@@ -167,11 +169,13 @@ class _Walker:
             yield Incident(item.locator, _STAGE, note.code, note.message)
         read = self._start(item)
         kind = detect(read.head)
-        if kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES]):
+        if kind is None and (picture := self._is_image(read.head[:IMAGE_HEAD_BYTES])):
+            read.format = picture if isinstance(picture, str) else ""
             yield from self._picture(item, position, read)
         elif kind is None:
             yield from self._other(item, position, read)
         elif kind.startswith(UNREAD_PREFIX):
+            read.format = kind.removeprefix(UNREAD_PREFIX)
             self._finish(item, read, keep=0)
             yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
         else:
@@ -229,7 +233,7 @@ class _Walker:
         if wanted or item.size is None:  # without a size, the container learns its own end by this reading
             self._finish(item, read, keep=self._budget.member_bytes if wanted else 0)
         if not wanted:
-            yield Entry(item.locator, position, kind, item.size or read.size, None, None)
+            yield Entry(item.locator, position, kind, item.size or read.size, None, None, format=read.format)
             return
         error = read.error
         if read.data is None and not isinstance(error, OverBudget):
@@ -240,7 +244,7 @@ class _Walker:
             yield self._entry(item, position, kind, read, error)
         else:
             # What was recovered of a damaged member is looked at as well: a face may be in it.
-            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data)
+            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data, read.format)
 
     def _other(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         self._finish(item, read, keep=0)
@@ -249,6 +253,7 @@ class _Walker:
         elif read.error is not None:
             yield from self._failed(item, position, ItemKind.OTHER, read, read.error)
         elif kind := carried(read.stub):
+            read.format = kind.removeprefix(UNREAD_PREFIX)
             yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
         else:
             detail = "" if read.size else "empty"
@@ -271,6 +276,7 @@ class _Walker:
             Outcome(error.outcome),
             str(error),
             members=read.members,
+            format=read.format,
         )
 
     # Containers
@@ -279,6 +285,7 @@ class _Walker:
         if not (item.in_place and read.digest):
             room = self._budget.buffer_bytes - self._held
             self._finish(item, read, keep=0 if item.in_place else room)
+        read.format = kind
         held = len(read.data or b"")
         self._held += held
         failure = read.error
@@ -304,6 +311,7 @@ class _Walker:
                 read.sha256,
                 Outcome.WALKED,
                 members=read.members,
+                format=kind,
             )
         else:
             yield from self._failed(item, position, ItemKind.CONTAINER, read, failure)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final, cast
 
-from leakmatch.sources.decompress import ZSTD_SIGNATURES
+from leakmatch.sources.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
+from leakmatch.sources.lzw import LZW
 from leakmatch.sources.members import Container
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.tar_headers import BLOCK, is_header
@@ -18,7 +19,12 @@ _COMPRESSED: Final = (
     (b"\x1f\x8b\x08", "gzip"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
-    *((signature, "zstd") for signature in ZSTD_SIGNATURES),
+    (ZSTD, "zstd"),
+    *((signature, "zstd") for signature in SKIPPABLE),  # or LZ4: what follows tells
+    (LZ4, "lz4"),
+    (LZ4_LEGACY, "lz4"),
+    (LZIP + b"\x01", "lzip"),
+    (LZW, "compress"),
 )
 
 _ISO_AT: Final = 0x8001
@@ -29,15 +35,12 @@ _UNREAD: Final = (
     (0, b"Rar!\x1a\x07", "rar"),
     (0, b"MSCF\0\0\0\0", "cab"),
     (_ISO_AT, b"CD001", "iso"),
-    (0, b"\x04\x22\x4d\x18", "lz4"),
     (0, b"!<arch>\n", "ar"),
     (0, b"070701", "cpio"),
     (0, b"070702", "cpio"),
     (0, b"070707", "cpio"),
     (0, b"xar!", "xar"),
-    (0, b"LZIP\x01", "lzip"),
     (0, b"\x89LZO\0\r\n\x1a\n", "lzop"),
-    (0, b"\x1f\x9d", "compress (.Z)"),
     (0, b"ITSF", "chm"),
 )
 
@@ -59,7 +62,7 @@ STUB_BYTES: Final = 1 << 20
 READERS: Final[dict[str, str]] = {
     "zip": "zip:open_zip",
     "tar": "tar:open_tar",
-    **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "zstd"), "compressed:open_compressed"),
+    **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "compress"), "compressed:open_compressed"),
 }
 
 UNREAD_PREFIX: Final = "unread:"
@@ -104,8 +107,8 @@ def _by_signature(head: bytes) -> str | None:
     if head.startswith((LOCAL, END, SPANNED, NOT_SPANNED)):
         return ZIP
     for signature, method in _COMPRESSED:
-        if head.startswith(signature) and (method != "bzip2" or _is_bzip2(head)):
-            return method
+        if head.startswith(signature) and (method not in _CONFIRMED or _CONFIRMED[method](head)):
+            return _behind_skippable(head) if signature in SKIPPABLE else method
     for offset, signature, name in _UNREAD:
         if head.startswith(signature, offset):
             return UNREAD_PREFIX + name
@@ -115,6 +118,22 @@ def _by_signature(head: bytes) -> str | None:
 def _is_bzip2(head: bytes) -> bool:
     block_or_end = (b"1AY&SY", b"\x17rE8P\x90")
     return head[3:4].isdigit() and head[3:4] != b"0" and (len(head) < 10 or head[4:10] in block_or_end)
+
+
+def _is_compress(head: bytes) -> bool:
+    """Two bytes are a weak signature: the third has the width of the codes, and nothing in unused bits."""
+    return len(head) < 3 or (9 <= head[2] & 31 <= 16 and not head[2] & 0x60)
+
+
+_CONFIRMED: Final[dict[str, Callable[[bytes], bool]]] = {"bzip2": _is_bzip2, "compress": _is_compress}
+
+
+def _behind_skippable(head: bytes) -> str:
+    """Which format the frames to be skipped belong to, by what follows them."""
+    at = 0
+    while head.startswith(SKIPPABLE, at) and len(head) >= at + 8:
+        at += 8 + int.from_bytes(head[at + 4 : at + 8], "little")
+    return "lz4" if head.startswith((LZ4, LZ4_LEGACY), at) else "zstd"
 
 
 def _is_old_cpio(head: bytes) -> bool:

@@ -244,7 +244,7 @@ class _Walker:
             yield self._entry(item, position, kind, read, error)
         else:
             # What was recovered of a damaged member is looked at as well: a face may be in it.
-            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data, read.format)
+            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data, format=read.format)
 
     def _other(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         self._finish(item, read, keep=0)

@@ -90,7 +90,8 @@ class Budget:
     ``depth``: containers inside containers. ``members``: per source file. ``bytes``: expanded, per source file.
     ``member_bytes``: one image held in memory. ``ratio``: expanded to stored, per container and member, applied
     past ``ratio_floor`` expanded bytes. ``pixels``: width times height of one picture. ``frames``: looked at per
-    animation or video. ``seconds``: for one picture, or for one member beyond what its bytes explain.
+    animation or document. ``video_frames``: looked at per video.
+    ``seconds``: for one picture, or for one member beyond what its bytes explain.
     ``buffer_bytes``: nested containers up to this size are held in memory; larger ones are read in place.
     ``memory``: resident bytes of one worker. ``scratch_bytes``: what a worker may put on disk.
     """
@@ -103,6 +104,7 @@ class Budget:
     ratio_floor: int = 256 << 20
     pixels: int = 200_000_000
     frames: int = 8
+    video_frames: int = 256
     seconds: float = 60.0
     buffer_bytes: int = 128 << 20
     memory: int = 1 << 30

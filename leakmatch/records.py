@@ -103,7 +103,7 @@ class Budget:
     ratio: float = 1000.0
     ratio_floor: int = 256 << 20
     pixels: int = 200_000_000
-    frames: int = 8
+    frames: int = 16
     video_frames: int = 256
     seconds: float = 60.0
     buffer_bytes: int = 128 << 20

@@ -18,13 +18,14 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from leakmatch.errors import ItemError
+from leakmatch.scenes import SIDE, Keeper
 from leakmatch.sources.guard import corrupt, encrypted, extra_missing, over_budget, truncated, unsupported
 from leakmatch.sources.members import Container, Member, Note
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.streams import CHUNK, FURTHEST
 from leakmatch.sources.video_formats import DEMUXERS, is_cut_off
 from leakmatch.sources.video_pictures import picture, pixel_shape, thumbnail
-from leakmatch.sources.video_plan import Group, Keeper, Table, plan, table
+from leakmatch.sources.video_plan import Group, Table, plan, table
 
 _BUFFER: Final = 256 << 10  # bytes that FFmpeg asks for at once
 _MOST_PACKETS: Final = 4_000_000  # 37 hours at 30 frames a second; the table takes 9 bytes for each
@@ -203,7 +204,7 @@ class _Video:
         for frame, seconds, share in self._decoded(container, stream, track.packets, planned.groups):
             self._gap = max(self._gap, seconds - before)
             before = seconds
-            if keeper.wants(thumbnail(frame, Keeper.SIDE), seconds, share):
+            if keeper.wants(thumbnail(frame, SIDE), seconds, share):
                 number = max(0, int(np.searchsorted(order, seconds + 1e-6, "right")) - 1)
                 self._kept += 1
                 name = f"{track.prefix}frame {number} at {seconds:.3f} s"

@@ -109,38 +109,3 @@ def _thinned(begins: NDArray[np.float64], long: NDArray[np.bool_], gap: float) -
             chosen.append(i)
             last = begin
     return chosen
-
-
-class Keeper:
-    """Decides, frame after frame, which to keep: those unlike the last one kept, and no more than the budget has.
-
-    A frame is compared by a small gray picture (uint8[32,32]). One nearly equal to the last kept is dropped. Another
-    scene is kept at once, a scene that merely moves once in each ``step`` seconds. Of ``most`` frames no more are spent
-    than the share of the video that lies behind, so that its end is looked at like its beginning.
-    """
-
-    SIDE: Final = 32
-    _EQUAL: Final = 8  # gray levels in the cell that changed most; noise averages out in a cell
-    _ANOTHER: Final = 20.0  # gray levels over the whole picture
-
-    def __init__(self, step: float, most: int) -> None:
-        self._step = step
-        self._most = most
-        self._last: NDArray[np.int16] | None = None
-        self._at = -np.inf
-        self.kept = 0
-
-    def wants(self, thumbnail: NDArray[np.uint8], seconds: float, share: float) -> bool:
-        """Whether to keep the frame shown at ``seconds``, with ``share`` (0 to 1) of the video behind it."""
-        now = thumbnail.astype(np.int16)
-        if self.kept >= min(self._most, 1 + int((self._most - 1) * share)):
-            return False
-        if self._last is not None:
-            difference = np.abs(now - self._last)
-            if difference.max() < self._EQUAL:
-                return False
-            if abs(seconds - self._at) < self._step and difference.mean() < self._ANOTHER:
-                return False
-        self._last, self._at = now, seconds
-        self.kept += 1
-        return True

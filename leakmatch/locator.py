@@ -68,9 +68,9 @@ class Locator:
         """The member ``name`` of the container that this locator points to."""
         return Locator(self, kind, name, raw, ordinal)
 
-    def frame(self, number: int) -> Locator:
-        """Frame ``number`` of the image file that this locator points to."""
-        name = f"frame {number}"
+    def frame(self, number: int, seconds: float | None = None) -> Locator:
+        """Frame ``number`` of the image file that this locator points to; ``seconds``: when an animation shows it."""
+        name = f"frame {number}" if seconds is None else f"frame {number} at {seconds:.3f} s"
         return Locator(self, FRAME, name, name.encode(), number)
 
     def chain(self) -> Iterator[Locator]:

@@ -39,7 +39,7 @@ SCHEMA: Final = (
         PRIMARY KEY (file, position, frame)
     ) WITHOUT ROWID""",
     """CREATE INDEX items_by_sha256 ON items (sha256, file, position)
-        WHERE primary_file IS NULL AND frame = 0 AND kind = 'image'""",
+        WHERE primary_file IS NULL AND frame = 0 AND kind IN ('image', 'frame')""",
     """CREATE TABLE faces (
         file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL, face INTEGER NOT NULL,
         box BLOB NOT NULL,              -- float32[4]

@@ -239,7 +239,7 @@ class Case(Store):
         """The first item with these bytes that was looked at, if one is committed."""
         rows = self._database.select(
             """SELECT file, position FROM items
-               WHERE sha256 = ? AND primary_file IS NULL AND frame = 0 AND kind = 'image'
+               WHERE sha256 = ? AND primary_file IS NULL AND frame = 0 AND kind IN ('image', 'frame')
                ORDER BY file, position LIMIT 1""",
             (sha256,),
         )
@@ -306,7 +306,7 @@ class Case(Store):
         return None if value is None else bytes(value)
 
     def outcomes(self) -> dict[Outcome, int]:
-        """How many items ended in each outcome (frames of animations not counted)."""
+        """How many items ended in each outcome (further frames of image files not counted)."""
         counts = next(  # sums, not groups: SQLite would sort the whole ledger in memory
             self._database.select(f"SELECT {_SUMS} FROM items WHERE frame = 0")
         )
@@ -389,7 +389,7 @@ class Batch:
     def add_analysis(self, file: int, entry: Entry, analysis: ImageAnalysis, reasons: Sequence[QualityReason]) -> Key:
         """A picture that was looked at: its row and its faces, with the reason of a low quality for each."""
         key = Key(file, entry.position, analysis.frame)
-        locator = entry.locator.frame(analysis.frame) if analysis.frame else entry.locator
+        locator = entry.locator.frame(analysis.frame, analysis.seconds) if analysis.frame else entry.locator
         kind = ItemKind.FRAME if analysis.frame else entry.kind
         searches = 0 if analysis.templates is None else int(np.count_nonzero(analysis.templates.valid))
         seen = (

@@ -27,6 +27,7 @@ from leakmatch.records import (
 _MAX_TEXT = 1 << 20
 _MAX_FORMAT = 40  # a format's name is ours, not the material's
 _MAX_CROP = 1 << 16  # a JPEG of 112x112 pixels
+_LONGEST = 1e9  # seconds that an animation may take
 
 #: How looking at a picture may end. What else an item may be is not for an analyser to say.
 _LOOKED = {
@@ -121,6 +122,7 @@ def analysis_message(analyses: Sequence[ImageAnalysis]) -> tuple[Fields, Arrays]
             "model_id": None if analysis.templates is None else analysis.templates.model_id,
             "plain": analysis.plain is not None,
             "jpeg_quality": analysis.jpeg_quality,
+            "seconds": analysis.seconds,
         }
         for scope, batches in (("p", analysis.picture_hashes), ("f", analysis.face_hashes)):
             if batches:  # as one array for all algorithms: what the parent unpacks is what a large machine waits for
@@ -191,6 +193,7 @@ def _read_picture(fields: Fields, arrays: Any, i: int) -> ImageAnalysis:
         plain,
         sharpness,
         _jpeg_quality(fields["jpeg_quality"]),
+        _seconds(fields["seconds"]),
     )
 
 
@@ -249,6 +252,12 @@ def _jpeg_quality(value: Any) -> int | None:
     if value is not None and not 1 <= _count(value) <= 100:
         raise ValueError("jpeg_quality")
     return value if value is None else int(value)
+
+
+def _seconds(value: Any) -> float | None:
+    if value is not None and not (isinstance(value, float) and 0 <= value <= _LONGEST):
+        raise ValueError("seconds")
+    return value
 
 
 def _count(value: Any) -> int:

@@ -11,6 +11,7 @@ from leakmatch.sources.lzw import LZW
 from leakmatch.sources.members import Container
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.tar_headers import BLOCK, is_header
+from leakmatch.sources.video_formats import DEMUXERS, detect_video
 from leakmatch.sources.zip_entries import END, LOCAL, NOT_SPANNED, SPANNED
 
 HEAD_BYTES: Final = 36 << 10  # as far as the signature of an ISO 9660 image
@@ -63,6 +64,7 @@ READERS: Final[dict[str, str]] = {
     "zip": "zip:open_zip",
     "tar": "tar:open_tar",
     **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "compress"), "compressed:open_compressed"),
+    **dict.fromkeys(DEMUXERS, "video:open_video"),
 }
 
 UNREAD_PREFIX: Final = "unread:"
@@ -83,7 +85,7 @@ def detect(head: bytes) -> str | None:
         return UNREAD_PREFIX + "cpio"
     if _is_lha(head):
         return UNREAD_PREFIX + "lha"
-    return "lzma" if _is_lzma_alone(head) else None
+    return "lzma" if _is_lzma_alone(head) else detect_video(head)
 
 
 def is_program(head: bytes) -> bool:

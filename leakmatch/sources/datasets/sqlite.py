@@ -15,20 +15,30 @@ from typing import Any, BinaryIO, Final, cast
 from leakmatch.errors import ItemError
 from leakmatch.sources.datasets.text import Search, picture_in_base64
 from leakmatch.sources.datasets.wal import with_log
-from leakmatch.sources.guard import corrupt, over_budget, unsupported
+from leakmatch.sources.guard import corrupt, over_budget, truncated, unsupported
 from leakmatch.sources.members import Member, Note
+from leakmatch.sources.meter import OverBudget
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.streams import CHUNK, Range, Seekable
 
 _STEPS: Final = 100_000  # of SQLite's machine between two signs of life
 _MAX_HELD: Final = 64 << 20  # a value of a table without row numbers
+_MAX_IN_MEMORY: Final = 128 << 20
+_NO_PATH: Final = "/proc"  # where files in memory have their names; SQLite wants one of its own
 _SHORTEST_TEXT: Final = 48
 _ROW_NUMBERS: Final = (b"rowid", b"_rowid_", b"oid")
 _FUNCTIONS: Final = frozenset(("typeof", "length"))
-_PRAGMAS: Final = frozenset(
-    ("table_xinfo", "query_only", "trusted_schema", "cell_size_check", "mmap_size", "cache_size")
+# The second lets a database be read that is shorter than it says, or has a damaged entry in its schema.
+_SETTINGS: Final = (
+    "trusted_schema=0",
+    "writable_schema=1",
+    "query_only=1",
+    "cell_size_check=1",
+    "mmap_size=0",
+    "cache_size=-8192",
 )
+_PRAGMAS: Final = frozenset(("table_xinfo", *(setting.partition("=")[0] for setting in _SETTINGS)))
 _ALLOWED: Final = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ))
 
 
@@ -48,19 +58,32 @@ class Sqlite:
 
     def members(self) -> Iterator[Member]:
         """Every value that may be a picture or a container, by table and row."""
-        with with_log(self._opening, self.notes) as path, closing(self._connect(path)) as connection:
-            for table in self._tables(connection):
-                try:
-                    yield from self._table(connection, table)
-                except (sqlite3.Error, UnicodeError) as error:
-                    self._fail(error, f"the table {decode_name(table)[:100]!r}")
+        self._check_size()
+        with with_log(self._opening, self.notes) as path:
+            try:
+                connection = self._connect(path)
+            except sqlite3.Error as error:
+                raise corrupt(f"the database cannot be opened ({_reason(error)})") from error
+            with closing(connection):
+                for table in self._tables(connection):
+                    try:
+                        yield from self._table(connection, table)
+                    except (sqlite3.Error, ItemError) as error:
+                        self._fail(error, f"the table {decode_name(table)[:100]!r}")
         if self._failure is not None:
             raise self._failure
 
+    def _check_size(self) -> None:
+        """Remember it if the file ends before its last page."""
+        self._opening.file.seek(0)
+        head = self._opening.file.read(100)
+        page = int.from_bytes(head[16:18], "big")
+        page = 65536 if page == 1 else page
+        if head[24:28] == head[92:96] and int.from_bytes(head[28:32], "big") * page > self._opening.size:
+            self._failure = truncated("the database ends before its last page")
+
     def _connect(self, path: Path) -> sqlite3.Connection:
-        # A database that lies still: no locks, no journal, nothing that is written beside it.
-        uri = path.absolute().as_uri() + "?mode=ro&immutable=1"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=0)
+        connection = self._opened(path)
         connection.text_factory = bytes
         for limit, value in (
             (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
@@ -70,8 +93,19 @@ class Sqlite:
             connection.setlimit(limit, value)
         connection.set_progress_handler(self._progress, _STEPS)
         connection.set_authorizer(_authorize)
-        for pragma in ("trusted_schema=0", "query_only=1", "cell_size_check=1", "mmap_size=0", "cache_size=-8192"):
+        for pragma in _SETTINGS:
             connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        """A database that lies still: no locks, no journal, nothing that is written beside it."""
+        if not path.is_relative_to(_NO_PATH):
+            uri = path.absolute().as_uri() + "?mode=ro&immutable=1"
+            return sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=0)
+        if path.stat().st_size > _MAX_IN_MEMORY:
+            raise over_budget(f"a database of more than {_MAX_IN_MEMORY >> 20} MiB, and no scratch folder to put it in")
+        connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
+        connection.deserialize(path.read_bytes())
         return connection
 
     def _progress(self) -> int:
@@ -86,8 +120,11 @@ class Sqlite:
     def _fail(self, error: Exception, what: str) -> None:
         if self._stopped is not None:
             raise self._stopped
-        reason = " ".join(str(error).split())[:120]
-        self._failure = self._failure or corrupt(f"{what} cannot be read to its end ({reason})")
+        if isinstance(error, OverBudget):
+            raise error
+        if not isinstance(error, ItemError):
+            error = corrupt(f"{what} cannot be read to its end ({_reason(error)})")
+        self._failure = self._failure or error
 
     def _tables(self, connection: sqlite3.Connection) -> list[bytes]:
         """The ordinary tables. A virtual one has no page of its own; what it shows lies in ordinary ones."""
@@ -135,7 +172,7 @@ class Sqlite:
         try:
             blob = connection.blobopen(table.decode(), column.decode(), number, readonly=True)
         except sqlite3.Error as error:
-            problem = corrupt(f"the value cannot be read ({' '.join(str(error).split())[:100]})")
+            problem = corrupt(f"the value cannot be read ({_reason(error)})")
             yield Member(
                 raw, decode_name(raw), 1, lambda: cast(BinaryIO, Range(self._opening.file, 0, 0)), problem=problem
             )
@@ -161,6 +198,10 @@ class Sqlite:
                     yield _member(raw, _Held(value))
                 elif kind == b"text" and len(value) >= _SHORTEST_TEXT:
                     yield from _text(raw, _Held(value))
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: object) -> int:
@@ -207,7 +248,7 @@ class _Blob(_Value):
             self._blob.seek(at)
             return self._blob.read(min(size, CHUNK))
         except sqlite3.Error as error:
-            raise corrupt(f"the value cannot be read ({' '.join(str(error).split())[:100]})") from error
+            raise corrupt(f"the value cannot be read ({_reason(error)})") from error
 
 
 class _Held(_Value):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final, cast
 
+from leakmatch.sources import datasets
 from leakmatch.sources.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
 from leakmatch.sources.lzw import LZW
 from leakmatch.sources.members import Container
@@ -65,11 +66,13 @@ READERS: Final[dict[str, str]] = {
     "tar": "tar:open_tar",
     **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "compress"), "compressed:open_compressed"),
     **dict.fromkeys(DEMUXERS, "video:open_video"),
+    **datasets.READERS,
 }
 
 UNREAD_PREFIX: Final = "unread:"
 ZIP: Final = "zip"
 TAR: Final = "tar"
+TEXT: Final = "text"
 
 
 def detect(head: bytes) -> str | None:
@@ -80,6 +83,8 @@ def detect(head: bytes) -> str | None:
     if is_header(head[:BLOCK]):  # first: a tar begins with a name, which may be any signature
         return TAR
     if (head[:2] in _BEGINNINGS or len(head) > _ISO_AT) and (kind := _by_signature(head)):
+        return kind
+    if kind := datasets.recognise(head):
         return kind
     if _is_old_cpio(head):
         return UNREAD_PREFIX + "cpio"

@@ -18,6 +18,8 @@ from typing import BinaryIO, cast
 from leakmatch.errors import ItemError
 from leakmatch.locator import Locator
 from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
+from leakmatch.sources.datasets.signatures import is_plain_text
+from leakmatch.sources.datasets.text import Search
 from leakmatch.sources.guard import over_budget, reading, unsupported
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.meter import Meter, OverBudget, metered
@@ -28,6 +30,7 @@ from leakmatch.sources.registry import (
     HEAD_BYTES,
     STUB_BYTES,
     TAR,
+    TEXT,
     UNREAD_PREFIX,
     ZIP,
     carried,
@@ -135,6 +138,7 @@ class _Read:
     tail: bytes = b""
     stub: bytes = b""  # of a program only: its beginning
     members: int | None = None  # that its reader gave, once it was opened as a container
+    has_pictures: bool = False  # of a text only: somewhere, in base64
     error: ItemError | None = None
 
     @property
@@ -205,12 +209,15 @@ class _Walker:
         last: deque[bytes] = deque()  # the blocks of the tail
         held = 0
         stub_size = STUB_BYTES if is_program(read.head) else 0
+        search = Search() if keep == 0 and is_plain_text(read.head) else None
         read.size, read.error = 0, None
         try:
             with reading(_WHOLE):
                 for block in _blocks(item, read):
                     digest.update(block)
                     read.size += len(block)
+                    if search is not None:
+                        search.feed(block)
                     stub += block[: stub_size - len(stub)]
                     last.append(block)
                     held += len(block)
@@ -222,6 +229,7 @@ class _Walker:
                         kept.write(block)
         except ItemError as error:
             read.error = error
+        read.has_pictures = search is not None and search.found
         read.digest, read.stub, read.tail = digest.digest(), bytes(stub), b"".join(last)[-TAIL:]
         read.data = None if kept is None or isinstance(read.error, OverBudget) else kept.getvalue()
 
@@ -250,6 +258,8 @@ class _Walker:
         self._finish(item, read, keep=0)
         if read.error is None and is_zip_tail(read.tail, read.size):
             yield from self._container(item, position, read, ZIP)
+        elif read.has_pictures and not isinstance(read.error, OverBudget):
+            yield from self._container(item, position, read, TEXT)
         elif read.error is not None:
             yield from self._failed(item, position, ItemKind.OTHER, read, read.error)
         elif kind := carried(read.stub):
@@ -382,7 +392,7 @@ class _Walker:
             notes=notes,
             frame=member.frame,
         )
-        if member.special or member.problem is not None:
+        if member.special or member.aside or member.problem is not None:
             yield from self._unopened(inner, member)
         else:
             yield from self.visit(inner)
@@ -393,6 +403,8 @@ class _Walker:
             yield Incident(item.locator, _STAGE, note.code, note.message)
         if member.problem is not None:
             yield from self._failed(item, position, ItemKind.OTHER, _Read(), member.problem)
+        elif member.aside:
+            yield Entry(item.locator, position, ItemKind.OTHER, item.size or 0, None, Outcome.NOT_IMAGE, member.aside)
         else:
             yield Incident(item.locator, _STAGE, "link", f"{member.special}; not followed")
             yield Entry(item.locator, position, ItemKind.OTHER, 0, None, Outcome.NOT_IMAGE, member.special)

@@ -50,7 +50,7 @@ class Scratch:
             yield copy.named()
 
     def file(self) -> IO[bytes]:
-        """An empty file that is gone when it is closed. The caller accounts for it by :meth:`take` and :meth:`give_back`."""
+        """An empty file, gone when it is closed. The caller accounts for it by :meth:`take` and :meth:`give_back`."""
         if self._folder is None:
             return os.fdopen(os.memfd_create("scratch", os.MFD_CLOEXEC), "w+b")
         return cast(IO[bytes], tempfile.NamedTemporaryFile(dir=self._folder))

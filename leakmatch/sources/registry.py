@@ -23,18 +23,28 @@ _COMPRESSED: Final = (
 
 _ISO_AT: Final = 0x8001
 
+_SEVENZIP: Final = b"7z\xbc\xaf\x27\x1c"
+_RAR: Final = b"Rar!\x1a\x07"
+_CAB: Final = b"MSCF\0\0\0\0"
+
+#: Archives that libraries read: (offset, signature, kind).
+_ARCHIVES: Final = (
+    (0, _SEVENZIP, "7z"),
+    (0, _RAR, "rar"),
+    (0, _CAB, "cab"),
+    (_ISO_AT, b"CD001", "iso"),
+    (0, b"!<arch>\n", "ar"),
+    *((0, b"07070" + digit, "cpio") for digit in (b"1", b"2", b"7")),
+    (0, b"070727", "cpio"),
+    (0, b"xar!", "xar"),
+    (0, b"\xed\xab\xee\xdb", "rpm"),
+    (0, b"WARC/", "warc"),
+)
+
 #: Containers that are recognised and not read by this version: (offset, signature, what it is).
 _UNREAD: Final = (
-    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
-    (0, b"Rar!\x1a\x07", "rar"),
-    (0, b"MSCF\0\0\0\0", "cab"),
-    (_ISO_AT, b"CD001", "iso"),
+    (_ISO_AT, b"BEA01", "udf"),
     (0, b"\x04\x22\x4d\x18", "lz4"),
-    (0, b"!<arch>\n", "ar"),
-    (0, b"070701", "cpio"),
-    (0, b"070702", "cpio"),
-    (0, b"070707", "cpio"),
-    (0, b"xar!", "xar"),
     (0, b"LZIP\x01", "lzip"),
     (0, b"\x89LZO\0\r\n\x1a\n", "lzop"),
     (0, b"\x1f\x9d", "compress (.Z)"),
@@ -45,13 +55,13 @@ _BEGINNINGS: Final = frozenset(
     {
         b"PK",
         *(signature[:2] for signature, _ in _COMPRESSED),
-        *(signature[:2] for at, signature, _ in _UNREAD if not at),
+        *(signature[:2] for at, signature, _ in (*_ARCHIVES, *_UNREAD) if not at),
     }
 )
 
 # Self-extracting archives: a program, and behind it the archive.
 _PROGRAMS: Final = (b"MZ", b"\x7fELF")
-_CARRIED: Final = ((b"Rar!\x1a\x07", "rar"), (b"7z\xbc\xaf\x27\x1c", "7z"))
+_CARRIED: Final = ((_RAR, "rar"), (_SEVENZIP, "7z"))
 STUB_BYTES: Final = 1 << 20
 
 #: Who reads what: the module and the function that makes a :class:`Container` of an :class:`Opening`. Imported at the
@@ -59,6 +69,9 @@ STUB_BYTES: Final = 1 << 20
 READERS: Final[dict[str, str]] = {
     "zip": "zip:open_zip",
     "tar": "tar:open_tar",
+    "7z": "sevenzip:open_sevenzip",
+    "rar": "rar:open_rar",
+    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "warc", "xar"), "libarchive:open_libarchive"),
     **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "zstd"), "compressed:open_compressed"),
 }
 
@@ -77,9 +90,9 @@ def detect(head: bytes) -> str | None:
     if (head[:2] in _BEGINNINGS or len(head) > _ISO_AT) and (kind := _by_signature(head)):
         return kind
     if _is_old_cpio(head):
-        return UNREAD_PREFIX + "cpio"
+        return "cpio"
     if _is_lha(head):
-        return UNREAD_PREFIX + "lha"
+        return "lha"
     return "lzma" if _is_lzma_alone(head) else None
 
 
@@ -106,6 +119,9 @@ def _by_signature(head: bytes) -> str | None:
     for signature, method in _COMPRESSED:
         if head.startswith(signature) and (method != "bzip2" or _is_bzip2(head)):
             return method
+    for offset, signature, name in _ARCHIVES:
+        if head.startswith(signature, offset):
+            return name
     for offset, signature, name in _UNREAD:
         if head.startswith(signature, offset):
             return UNREAD_PREFIX + name

@@ -87,7 +87,8 @@ class SevenZip:
             return Streams(), Files(0)
         data = b"".join(_all(cast(BinaryIO, Range(self._opening.file, self._start + at, size))))
         if zlib.crc32(data) != crc:
-            raise corrupt("its list of members is damaged: the checksum is wrong")
+            # What it still says is read all the same: members have checksums of their own.
+            self._failure = corrupt("its list of members is damaged: the checksum is wrong")
         for _ in range(_PACKED_IN_PACKED):
             streams, files = read_header(data)
             if files is not None:

@@ -90,7 +90,7 @@ class Unpacking:
             return unpack_bcj2(inputs, size)
         if len(inputs) != 1:
             raise unsupported(f"the 7z method {method.hex()} is not read")
-        if method == COPY:
+        if method in (COPY, b""):
             return _copied(source, size)
         if method in (_LZMA, _LZMA2):
             return _pulled(lzma.LZMADecompressor(lzma.FORMAT_RAW, None, [self._lzma(coder, size)]), source, size)

@@ -183,5 +183,3 @@ def _missing(names: tuple[str, ...]) -> str:
 
 def _shown(name: str) -> str:
     return decode_name(name.encode("utf-8", "surrogateescape"))
-
-

@@ -302,8 +302,7 @@ class _Walker:
         elif read.error is not None:
             yield from self._failed(item, position, ItemKind.OTHER, read, read.error)
         elif kind := carried(read.stub):
-            read.format = kind.removeprefix(UNREAD_PREFIX)
-            yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
+            yield from self._container(item, position, read, kind)
         else:
             detail = "" if read.size else "empty"
             yield Entry(item.locator, position, ItemKind.OTHER, read.size, read.sha256, Outcome.NOT_IMAGE, detail)

@@ -6,6 +6,7 @@ file that crashes or hangs a decoder; the report says so.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from leakmatch.faces.packs import load_pack
 from leakmatch.imaging.sniff import image_format
 from leakmatch.pipeline.rooms import Rooms
 from leakmatch.pipeline.stages import Looker
-from leakmatch.pipeline.tasks import FileTask, Setup, Sink
+from leakmatch.pipeline.tasks import FileTask, Sample, Setup, Sink
 from leakmatch.records import Entry, Outcome, Stop
 from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.scratch import Scratch
@@ -30,6 +31,8 @@ class Inline:
         cv2.setNumThreads(1)
         self._budget = setup.budget
         self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
+        self._sample = Sample() if setup.listing else None
+        self.looking_seconds = 0.0
         self._rooms = Rooms(scratch)
         self._scratch = Scratch(self._rooms.room(), setup.budget.scratch_bytes)
         engine = FaceEngine(load_pack(Path(setup.pack)), setup.engine)
@@ -57,8 +60,8 @@ class Inline:
             task.path,
             task.root,
             self._budget,
-            lambda head: image_format(head) is not None,
-            lambda position: position not in task.stored,
+            image_format,
+            self._sample or (lambda position: position not in task.stored),
             passwords=self._passwords,
             scratch=self._scratch,
             before=Before(max(task.stored.ends, default=0), {stop.position: stop for stop in task.stops}),
@@ -73,6 +76,9 @@ class Inline:
             if item.cut:
                 sink.stopped(task, Stop(item.position, end, item.outcome or Outcome.OVER_BUDGET, item.detail))
             if sink.found(task, item) and item.payload is not None:
-                sink.looked(task, item, self._looker.look(item.payload))
+                begun = time.monotonic()
+                analyses = self._looker.look(item.payload)
+                self.looking_seconds += time.monotonic() - begun
+                sink.looked(task, item, analyses)
             sink.tick()
         sink.finished(task, max([end, *task.stored.ends, *(stop.next for stop in task.stops)]))

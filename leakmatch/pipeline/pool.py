@@ -67,6 +67,7 @@ class Pool:
         self._now = self._heard = self._watched = 0.0  # by a clock that goes while this process turns
         self._turned = time.monotonic()
         self._failed_starts = 0  # in a row
+        self.looking_seconds = 0.0
         try:
             for role in (READER, *[ANALYSER] * analysers):
                 self._spawn(role)
@@ -249,7 +250,8 @@ class Pool:
             raise ProtocolError("The reader announced an item twice, or out of order.")
         if next(entry.locator.chain()) != walk.task.root or (entry.position == 0) != (entry.locator.parent is None):
             raise ProtocolError("The reader placed an item in another file.")
-        if (entry.outcome is None) != (message.descriptor is not None):
+        unread = entry.outcome is None and self._setup.listing
+        if (entry.outcome is None) != (message.descriptor is not None) and not unread:
             raise ProtocolError("The reader sent a picture without its bytes, or bytes of no picture.")
         if len(self._queue) > 2 * self._setup.in_flight_items:
             raise ProtocolError("The reader sent more pictures than it may.")
@@ -259,7 +261,7 @@ class Pool:
         items, size = self._released
         enough = items < 0 or items >= self._setup.in_flight_items // _TELL_SHARE
         enough = enough or size >= self._setup.in_flight_bytes // _TELL_SHARE
-        if (items or size) and (enough or not self._queue):
+        if (items or size) and (enough or not (self._queue or any(worker.pictures for worker in self._workers))):
             self._released = [0, 0]
             try:
                 self._reader.channel.send("released", {"items": items, "bytes": size})
@@ -309,6 +311,8 @@ class Pool:
         self._close_picture(picture)
 
     def _done_with(self, worker: Worker) -> Picture:
+        # The pool's clock stands still while this process does, so that only time at work is counted.
+        self.looking_seconds += self._now - worker.since
         worker.since = self._now
         return worker.pictures.popleft()
 

@@ -62,6 +62,7 @@ class Setup:
     ``model_id`` and ``dimension``: of the templates that must come back. ``in_flight_items`` pictures of
     ``in_flight_bytes`` together, or one that is larger, may be between the reader and the ends of their analyses.
     ``passwords``: for locked archives, each in hexadecimal. They travel in the first frame and are written nowhere.
+    ``listing``: only a :class:`Sample` of the pictures is read and looked at; the others come without their bytes.
     ``readable`` and ``listed``: paths in hexadecimal, of the sources that a reader may read, and of the folders whose
     names it may list. ``scratch``: in hexadecimal, the folder of the one worker that is told so.
     """
@@ -75,6 +76,7 @@ class Setup:
     in_flight_items: int = 128
     in_flight_bytes: int = 64 << 20
     passwords: tuple[str, ...] = field(default=(), repr=False)
+    listing: bool = False
     readable: tuple[str, ...] = field(default=(), repr=False)
     listed: tuple[str, ...] = field(default=(), repr=False)
     scratch: str = ""
@@ -108,6 +110,29 @@ class Setup:
                 raise ProtocolError("A worker looked at a picture for the other side.")
 
 
+class Sample:
+    """Which of all pictures to look at where a few must speak for them: every one at first, then ever fewer.
+
+    After each ``size`` pictures that were taken the distance to the next one doubles, so that the sample is spread over
+    however many there are, and grows with the logarithm of their number. Asked once for each picture, in walk order.
+    """
+
+    def __init__(self, size: int = 24) -> None:
+        self._size = size
+        self._met = self._taken = 0
+        self._every = 1
+
+    def __call__(self, position: int) -> bool:
+        """Whether this picture is one of the sample."""
+        self._met += 1
+        if self._met % self._every:
+            return False
+        self._taken += 1
+        if self._taken % self._size == 0:
+            self._every *= 2
+        return True
+
+
 class Sink(Protocol):
     """Takes what a run finds, in one thread. An exception from any method ends the run."""
 
@@ -137,7 +162,9 @@ class Sink(Protocol):
 
 
 class Executor(Protocol):
-    """Runs tasks into a sink."""
+    """Runs tasks into a sink. ``looking_seconds``: spent on pictures so far, by all workers together."""
+
+    looking_seconds: float
 
     def run(self, tasks: Iterable[FileTask], sink: Sink) -> None:
         """Walk every file and look at every picture the sink wants."""

@@ -25,7 +25,7 @@ from leakmatch.errors import LeakMatchError
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import Channel, ChannelClosed, Message, memory_file
 from leakmatch.pipeline.confine import Bounds, Confinement, confine, outlive_nobody
-from leakmatch.pipeline.tasks import Ranges, Setup
+from leakmatch.pipeline.tasks import Ranges, Sample, Setup
 from leakmatch.pipeline.wire import analysis_message, entry_fields, incident_fields
 from leakmatch.records import Entry, Outcome, Stop
 
@@ -77,7 +77,6 @@ class Reader:
     """Walks source files and hands over entries, and the bytes of pictures as anonymous memory files."""
 
     def __init__(self, channel: Channel, setup: Setup, board: Board) -> None:
-        from leakmatch.imaging.sniff import image_format
         from leakmatch.sources.passwords import Passwords
         from leakmatch.sources.scratch import Scratch
 
@@ -87,7 +86,7 @@ class Reader:
         self._budget = setup.budget
         self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
         self._scratch = Scratch(path_of(setup.scratch), setup.budget.scratch_bytes)
-        self._is_image = lambda head: image_format(head) is not None
+        self._sample = Sample() if setup.listing else None
         self._tasks: deque[Message] = deque()
         self._waiting_items = 0
         self._waiting_bytes = 0
@@ -100,7 +99,9 @@ class Reader:
             self._walk(self._tasks.popleft())
 
     def _receive(self) -> None:
-        message = self._channel.receive()
+        self._take(self._channel.receive())
+
+    def _take(self, message: Message) -> None:
         if message.kind == "released":
             self._waiting_items -= message.fields["items"]
             self._waiting_bytes -= message.fields["bytes"]
@@ -108,6 +109,7 @@ class Reader:
             self._tasks.append(message)
 
     def _walk(self, task: Message) -> None:
+        from leakmatch.imaging.sniff import image_format
         from leakmatch.sources.walk import Before, walk
 
         file = task.fields["file"]
@@ -119,8 +121,8 @@ class Reader:
             path_of(task.fields["path"]),
             Locator.from_json(task.fields["root"]),
             self._budget,
-            self._is_image,
-            lambda position: position not in stored,
+            image_format,
+            self._sample or (lambda position: position not in stored),
             self._heartbeat(file),
             self._passwords,
             self._scratch,
@@ -157,6 +159,8 @@ class Reader:
         return tell
 
     def _hand_over(self, file: int, entry: Entry, payload: bytes) -> None:
+        for message in self._channel.drain():  # else what is told of few pictures among many files fills the socket
+            self._take(message)
         while self._waiting_items and (
             self._waiting_bytes + len(payload) > self._setup.in_flight_bytes
             or self._waiting_items >= self._setup.in_flight_items

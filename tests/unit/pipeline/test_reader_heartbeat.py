@@ -26,9 +26,16 @@ class Sent:
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, dict]] = []
+        self.taken = 0
 
     def send(self, kind, fields, arrays=None, descriptor=None):
         self.messages.append((kind, fields))
+
+    def drain(self):
+        """Each picture is done as soon as it was sent."""
+        done = [kind for kind, fields in self.messages if fields.get("outcome", "") is None][self.taken :]
+        self.taken += len(done)
+        return [Message("released", {"items": 1, "bytes": 0}) for _ in done]
 
     def receive(self):
         return Message("released", {"items": 1, "bytes": 0})
@@ -68,3 +75,15 @@ def test_a_walk_tells_it(tmp_path, clock, monkeypatch):
     assert len(positions) > 20
     assert max(positions) == path.stat().st_size
     assert all(fields["file"] == 7 for _, fields in sent.messages)
+
+
+def test_what_the_parent_says_is_taken_at_every_picture(tmp_path):
+    """Else it would fill the socket where pictures are few, and both sides would wait for each other to read."""
+    path = tmp_path / "a.zip"
+    path.write_bytes(zip_of([(b"%d.jpg" % n, picture(n)) for n in range(20)]))
+    sent = Sent()
+    reader = worker.Reader(sent, SETUP)
+    root = Locator.root(SOURCE, "a.zip", b"a.zip", 0).to_json()
+    reader._walk(Message("walk", {"file": 0, "path": bytes(path).hex(), "root": root, "stored": [[], []]}))
+    assert sent.taken == 19
+    assert reader._waiting_items == 1

@@ -140,7 +140,7 @@ def readable(sources: Iterable[Path]) -> list[Path]:
 
 
 def _read_with(source: Path) -> Iterator[str]:
-    """The other parts of a set, the index of a RecordIO file, the log of an SQLite database: as readers ask for them."""
+    """Other parts of a set, the index of a RecordIO file, the log of an SQLite database: as readers ask for them."""
     yield f"{source.name}-wal"
     yield f"{source.stem}.idx"
     found = part_set(Volumes(source))

@@ -145,8 +145,8 @@ class Database:
                     isolation_level=None,
                     check_same_thread=not steady,  # a steady reader may be read by several threads, one at a time
                 )
-                # EXTRA: also the removal of a journal is on the disk before a commit returns. With FULL, a power cut may
-                # bring the journal back, and with it the state before a commit that was reported as done.
+                # EXTRA: the removal of the journal, too, is on the disk before a commit returns. With FULL, a power cut
+                # may bring the journal back, and with it the state before a commit that was reported as done.
                 connection.execute("PRAGMA synchronous = EXTRA")
                 connection.execute("PRAGMA temp_store = MEMORY")
                 connection.execute("PRAGMA secure_delete = ON")

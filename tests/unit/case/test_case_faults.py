@@ -404,7 +404,7 @@ def test_a_journal_without_its_case_is_not_taken_for_that_of_a_new_one(tmp_path,
     path = kit.write_sample(tmp_path / "j.case", finished=False)
     killed_in_a_write(path)
     path.unlink()
-    with pytest.raises(UsageError, match="j.case-journal: is there without its file"):
+    with pytest.raises(UsageError, match=r"j\.case-journal: is there without its file"):
         Case.create(path, kit.RUN, [])
     path.with_name("j.case-journal").unlink()
     with Case.create(path, kit.RUN, []) as case:

@@ -28,6 +28,15 @@ class Volumes:
         """The names beside it, its own among them, sorted. Raises ``OSError``."""
         return [] if self._path is None else sorted(os.listdir(self._path.parent))  # noqa: PTH208 - names are wanted
 
+    def has(self, name: str) -> bool:
+        """Whether there is a regular file ``name`` beside it."""
+        if self._path is None or os.sep in name or name in {"", ".", ".."} or "\0" in name:
+            return False
+        try:
+            return stat.S_ISREG(self._path.with_name(name).lstat().st_mode)
+        except OSError:
+            return False
+
     def open(self, name: str) -> BinaryIO:
         """The file ``name`` beside it. Raises ``OSError`` where there is none, or no regular file of that name."""
         if self._path is None or os.sep in name or name in {"", ".", ".."} or "\0" in name:

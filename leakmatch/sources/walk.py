@@ -1,7 +1,7 @@
 """The walk: every member of every container, nested ones too, ends in exactly one entry.
 
-Runs in an untrusted worker. Nothing is written to disk: a nested container is held in memory while the budget lets
-it, and read in place, by going over its data again, where it is larger.
+Runs in an untrusted worker. Nothing is written to disk but to the scratch space: a nested container is held in memory
+while the budget lets it, and read in place, by going over its data again, where it is larger.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,10 +17,12 @@ from typing import BinaryIO, cast
 
 from leakmatch.errors import ItemError
 from leakmatch.locator import Locator
-from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
+from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome, Stop
+from leakmatch.sources.datasets.signatures import is_plain_text
+from leakmatch.sources.datasets.text import Search
 from leakmatch.sources.guard import over_budget, reading, unsupported
 from leakmatch.sources.members import Member, Note
-from leakmatch.sources.meter import Meter, OverBudget, metered
+from leakmatch.sources.meter import Clock, Meter, OverBudget, metered
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.passwords import Passwords
@@ -28,6 +30,7 @@ from leakmatch.sources.registry import (
     HEAD_BYTES,
     STUB_BYTES,
     TAR,
+    TEXT,
     UNREAD_PREFIX,
     ZIP,
     carried,
@@ -64,6 +67,14 @@ def silent(_: int) -> None:
     """Nobody wants to know how far the walk is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What earlier walks of the same bytes have shown. They came to the position before ``end``; ``stops`` by place."""
+
+    end: int = 0
+    stops: Mapping[int, Stop] = field(default_factory=dict)
+
+
 def walk(
     path: Path,
     root: Locator,
@@ -73,6 +84,8 @@ def walk(
     progress: Callable[[int], None] = silent,
     passwords: Passwords | None = None,
     scratch: Scratch | None = None,
+    before: Before | None = None,
+    working: Callable[[int], None] = silent,
 ) -> Iterator[Entry | Incident]:
     """The entries of the file ``path``: itself at position 0, and every member if it is a container.
 
@@ -81,8 +94,9 @@ def walk(
     ``None`` and their bytes as payload. For positions that are not ``wanted`` the payload may be missing; such pictures
     may be passed over unread, and then do not count against the budget. ``progress`` is told, several times for each
     member, how many bytes of the file were read, again from 0 when it is read again. ``passwords`` are tried on what is
-    locked; ``scratch`` is where bytes go that a library gives once only, or wants as a file. Raises nothing for bad
-    input.
+    locked; ``scratch`` is where bytes go that a library gives once only, or wants as a file. ``before``: what earlier
+    walks have shown; time is counted only where none of them has been. ``working`` is told the position of the
+    innermost item that is worked on. Raises nothing for bad input.
     """
     try:
         with reading("the file"):
@@ -95,9 +109,13 @@ def walk(
     with file:
         watched = _Watched(file, progress)
         buffered = cast(BinaryIO, io.BufferedReader(watched, 1 << 18))
-        walker = _Walker(budget, is_image, wanted, watched.pulse, passwords or Passwords(), scratch or Scratch())
+        tools = passwords or Passwords(), scratch or Scratch()
+        walker = _Walker(budget, is_image, wanted, watched, *tools, before or Before(), working)
         item = _Item(root, size, Meter(budget, size), lambda: _from_start(buffered), buffered, volumes=Volumes(path))
-        yield from walker.visit(item)
+        for found in walker.visit(item):
+            watched.clock.charge()
+            yield found
+            watched.clock.skip()  # what the taker does with it is not the item's work
 
 
 def _from_start(file: BinaryIO) -> BinaryIO:
@@ -134,6 +152,8 @@ class _Read:
     data: bytes | None = None
     tail: bytes = b""
     stub: bytes = b""  # of a program only: its beginning
+    members: int | None = None  # that its reader gave, once it was opened as a container
+    has_pictures: bool = False  # of a text only: somewhere, in base64
     error: ItemError | None = None
 
     @property
@@ -147,16 +167,20 @@ class _Walker:
         budget: Budget,
         is_image: Callable[[bytes], str | bool | None],
         wanted: Callable[[int], bool],
-        pulse: Callable[[], None],
+        file: _Watched,
         passwords: Passwords,
         scratch: Scratch,
+        before: Before,
+        working: Callable[[int], None],
     ) -> None:
         self._budget = budget
         self._is_image = is_image
         self._wanted = wanted
-        self._pulse = pulse
+        self._file = file
         self._passwords = passwords
         self._scratch = scratch
+        self._before = before
+        self._working = working
         self._depth = min(budget.depth, DEEPEST)
         self._next = 0
         self._held = 0
@@ -164,8 +188,28 @@ class _Walker:
     def visit(self, item: _Item) -> Iterator[Entry | Incident]:
         """The entries of one item and of everything inside it."""
         position, self._next = self._next, self._next + 1
+        self._at(item, position, position)
         for note in item.notes:
             yield Incident(item.locator, _STAGE, note.code, note.message)
+        stop = self._before.stops.get(position)
+        if stop is not None and not any(self._wanted(inner) for inner in range(position + 1, stop.next)):
+            self._next = stop.next
+            kind = ItemKind.OTHER if stop.next == position + 1 else ItemKind.CONTAINER
+            yield from self._failed(item, position, kind, _Read(), _stopped(stop))
+            return
+        yield from self._opened(item, position)
+
+    def _at(self, item: _Item, position: int, reached: int) -> None:
+        """``item`` is at work now; what comes of it has the position ``reached``, or a later one."""
+        self._working(position)
+        self._file.clock.at(item.meter, on=reached >= self._before.end)
+
+    def _pulse(self) -> None:
+        """Tell that the walk goes on. Raises :class:`OverBudget` where the time for an item is up."""
+        self._file.pulse()
+        self._file.clock.check()
+
+    def _opened(self, item: _Item, position: int) -> Iterator[Entry | Incident]:
         read = self._start(item)
         kind = detect(read.head)
         if kind is None and (picture := self._is_image(read.head[:IMAGE_HEAD_BYTES])):
@@ -204,12 +248,15 @@ class _Walker:
         last: deque[bytes] = deque()  # the blocks of the tail
         held = 0
         stub_size = STUB_BYTES if is_program(read.head) else 0
+        search = Search() if keep == 0 and is_plain_text(read.head) else None
         read.size, read.error = 0, None
         try:
             with reading(_WHOLE):
                 for block in _blocks(item, read):
                     digest.update(block)
                     read.size += len(block)
+                    if search is not None:
+                        search.feed(block)
                     stub += block[: stub_size - len(stub)]
                     last.append(block)
                     held += len(block)
@@ -221,6 +268,7 @@ class _Walker:
                         kept.write(block)
         except ItemError as error:
             read.error = error
+        read.has_pictures = search is not None and search.found
         read.digest, read.stub, read.tail = digest.digest(), bytes(stub), b"".join(last)[-TAIL:]
         read.data = None if kept is None or isinstance(read.error, OverBudget) else kept.getvalue()
 
@@ -243,17 +291,18 @@ class _Walker:
             yield self._entry(item, position, kind, read, error)
         else:
             # What was recovered of a damaged member is looked at as well: a face may be in it.
-            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data, read.format)
+            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data, format=read.format)
 
     def _other(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         self._finish(item, read, keep=0)
         if read.error is None and is_zip_tail(read.tail, read.size):
             yield from self._container(item, position, read, ZIP)
+        elif read.has_pictures and not isinstance(read.error, OverBudget):
+            yield from self._container(item, position, read, TEXT)
         elif read.error is not None:
             yield from self._failed(item, position, ItemKind.OTHER, read, read.error)
         elif kind := carried(read.stub):
-            read.format = kind.removeprefix(UNREAD_PREFIX)
-            yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
+            yield from self._container(item, position, read, kind)
         else:
             detail = "" if read.size else "empty"
             yield Entry(item.locator, position, ItemKind.OTHER, read.size, read.sha256, Outcome.NOT_IMAGE, detail)
@@ -267,7 +316,16 @@ class _Walker:
     def _entry(self, item: _Item, position: int, kind: ItemKind, read: _Read, error: ItemError) -> Entry:
         size = read.size or item.size or 0
         return Entry(
-            item.locator, position, kind, size, read.sha256, Outcome(error.outcome), str(error), format=read.format
+            item.locator,
+            position,
+            kind,
+            size,
+            read.sha256,
+            Outcome(error.outcome),
+            str(error),
+            members=read.members,
+            format=read.format,
+            cut=not error.steady,
         )
 
     # Containers
@@ -284,7 +342,7 @@ class _Walker:
             if item.locator.depth >= self._depth:
                 failure = over_budget(f"containers are nested more than {self._depth} deep")
             elif not isinstance(failure, OverBudget):
-                found = yield from self._members(item, read, kind)
+                found = yield from self._members(item, position, read, kind)
                 failure = failure or found  # that the data ends early explains what the reader stumbled over
         except OverBudget as error:
             failure = error
@@ -293,27 +351,45 @@ class _Walker:
                 raise
         finally:
             self._held -= held
+            if self._wanted(position):  # its row comes last: all that earlier walks came to is in it
+                self._next = max(self._next, self._before.end)
         if failure is None:
-            outcome = Outcome.WALKED
-            yield Entry(item.locator, position, ItemKind.CONTAINER, read.size, read.sha256, outcome, format=kind)
+            yield Entry(
+                item.locator,
+                position,
+                ItemKind.CONTAINER,
+                read.size,
+                read.sha256,
+                Outcome.WALKED,
+                members=read.members,
+                format=kind,
+            )
         else:
             yield from self._failed(item, position, ItemKind.CONTAINER, read, failure)
 
-    def _members(self, item: _Item, read: _Read, kind: str) -> Generator[Entry | Incident, None, ItemError | None]:
+    def _members(
+        self, item: _Item, position: int, read: _Read, kind: str
+    ) -> Generator[Entry | Incident, None, ItemError | None]:
         """Visit every member; returns (as a generator does) why not all could be read, or ``None``."""
         what = f"the {kind} archive" if kind in (ZIP, TAR) else f"the {kind} data"
+        stop = self._before.stops.get(position)
         failure: ItemError | None = None
         notes: list[Note] = []
         try:
             with reading(what):
                 container = open_container(self._opening(item, read, kind))
                 members, notes = container.members(), container.notes
+            read.members = read.members or 0
             for index in count():
+                self._at(item, position, self._next)
+                if stop is not None and self._next >= stop.next:
+                    raise _stopped(stop)
                 with reading(what):
                     member = next(members, None)
                 if member is None:
                     break
                 item.meter.add_member()
+                read.members += 1
                 yield from self._member(item, kind, member, index)
         except OverBudget:
             raise
@@ -363,7 +439,7 @@ class _Walker:
             notes=notes,
             frame=member.frame,
         )
-        if member.special or member.problem is not None:
+        if member.special or member.aside or member.problem is not None:
             yield from self._unopened(inner, member)
         else:
             yield from self.visit(inner)
@@ -374,9 +450,16 @@ class _Walker:
             yield Incident(item.locator, _STAGE, note.code, note.message)
         if member.problem is not None:
             yield from self._failed(item, position, ItemKind.OTHER, _Read(), member.problem)
+        elif member.aside:
+            yield Entry(item.locator, position, ItemKind.OTHER, item.size or 0, None, Outcome.NOT_IMAGE, member.aside)
         else:
             yield Incident(item.locator, _STAGE, "link", f"{member.special}; not followed")
             yield Entry(item.locator, position, ItemKind.OTHER, 0, None, Outcome.NOT_IMAGE, member.special)
+
+
+def _stopped(stop: Stop) -> ItemError:
+    code = "worker-lost" if stop.outcome is Outcome.QUARANTINED else "over-budget"
+    return ItemError(stop.outcome, code, stop.reason)
 
 
 def _unread(kind: str) -> ItemError:
@@ -401,6 +484,7 @@ class _Watched(Seekable):
         super().__init__()
         self._file, self._progress = file, progress
         self._told = 0
+        self.clock = Clock()
 
     def _read_at(self, at: int, size: int) -> bytes:
         try:
@@ -412,6 +496,7 @@ class _Watched(Seekable):
             self._file.seek(at)  # what lies before a bad place is not lost with it
             data = self._file.read(_SECTOR)
         self._told = at + len(data)
+        self.clock.charge(len(data))
         self.pulse()
         return data
 

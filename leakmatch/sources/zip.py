@@ -11,38 +11,34 @@ from collections.abc import Generator, Iterator
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.decompress import Decompressed
-from leakmatch.sources.guard import corrupt, encrypted, reading, truncated, unsupported, volume_missing
+from leakmatch.sources.guard import corrupt, reading, truncated, volume_missing
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import Checked, Joined, Range
+from leakmatch.sources.streams import Checked, Range
 from leakmatch.sources.zip_entries import CENTRAL, LOCAL, LOCAL_HEADER, SPANNED, Directory, ZipEntries, ZipEntry
+from leakmatch.sources.zip_locks import Lock, Locks, lock_of, unlocked
+from leakmatch.sources.zip_methods import STORED, expanded, is_read, unread
 
-_ENCRYPTED: Final = 1
 _FILE_TYPE, _SYMLINK = 0xF000, 0xA000
-_STORED, _LZMA, _AES = 0, 14, 99
-_METHODS: Final = {8: "deflate", 12: "bzip2", _LZMA: "lzma", 20: "zstd", 93: "zstd", 95: "xz"}
-_LZMA_HAS_END_MARK: Final = 2
-_LZMA_HEADER: Final = 9  # version, size of the properties, and (always 5) properties
-
 _MAX_GAPS: Final = 10_000
 _NO_HEADER_FITS: Final = LOCAL_HEADER.size  # a gap of so few bytes; descriptors and padding are shorter
 
 
 def open_zip(opening: Opening) -> Zip:
     """The reader of zip archives."""
-    return Zip(opening.file, opening.size)
+    return Zip(opening)
 
 
 class Zip:
-    """A zip archive over a seekable ``file`` of ``size`` bytes."""
+    """A zip archive."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, opening: Opening) -> None:
         self.notes: list[Note] = []
-        self._file = file
-        self._size = size
-        self._entries = ZipEntries(file, size)
+        self._file = opening.file
+        self._size = opening.size
+        self._entries = ZipEntries(opening.file, opening.size)
+        self._locks = Locks(opening, self.notes)
         self._reached = 0  # the furthest end of the members so far
         self._gaps: list[tuple[int, int]] = []  # between them
 
@@ -135,21 +131,23 @@ class Zip:
                 problem = error
         else:
             problem = volume_missing("it lies in another part of the archive")
-        if entry.flags & _ENCRYPTED or entry.method == _AES:
-            problem = encrypted("locked with a password")
-        elif entry.method not in _METHODS and entry.method != _STORED:
-            problem = unsupported(f"zip method {entry.method} is not read by this version")
         if entry.mode & _FILE_TYPE == _SYMLINK:
             notes.append(Note("link", "a symbolic link; what it points to was not looked at"))
         stored = self._stored(entry, data)
         taken = max(min(stored, entry.header + room - data), 0)
+        lock, key = None, b""
+        try:
+            if problem is None:
+                lock, key = self._unlock(entry, data, stored)
+        except ItemError as error:
+            problem = error
         if data:
             self._add_extent(entry.header, data + taken)
         return Member(
             entry.raw,
             entry.name,
             max(taken, 1),
-            lambda: self._open(entry, data, stored),
+            lambda: self._open(entry, data, stored, lock, key),
             entry.size,
             problem=problem,
             notes=tuple(notes),
@@ -170,7 +168,7 @@ class Zip:
         """The bytes that it takes. Without a size: as far as the next header if it is not compressed, else unknown."""
         if entry.stored is not None:
             return entry.stored
-        stop = self._entries.find(data, self._size, (LOCAL, CENTRAL)) if entry.method == _STORED else None
+        stop = self._entries.find(data, self._size, (LOCAL, CENTRAL)) if entry.method == STORED else None
         return (self._size if stop is None else stop) - data
 
     def _add_extent(self, start: int, stop: int) -> None:
@@ -179,18 +177,22 @@ class Zip:
         self._add_gap(start)
         self._reached = max(self._reached, stop)
 
-    def _open(self, entry: ZipEntry, data: int, stored: int) -> BinaryIO:
-        body = cast(BinaryIO, Range(self._file, data, stored))
-        if entry.method == _LZMA:
-            body = _with_lzma_header(body, entry)
-        if entry.method != _STORED:
-            body = cast(BinaryIO, Decompressed(body, _METHODS[entry.method]))
-        return cast(BinaryIO, Checked(body, entry.size, entry.crc))
+    def _unlock(self, entry: ZipEntry, data: int, stored: int) -> tuple[Lock | None, bytes]:
+        """How it is locked, if it is, and the key to it. Raises :class:`ItemError` where it cannot be opened."""
+        lock = lock_of(entry)
+        if lock is not None:
+            with reading("the locked data"):
+                return lock, self._locks.key(entry, lock, lambda: self._body(data, stored), stored)
+        if not is_read(entry.method):
+            raise unread(entry.method)
+        return None, b""
 
+    def _body(self, data: int, stored: int) -> BinaryIO:
+        return cast(BinaryIO, Range(self._file, data, stored))
 
-def _with_lzma_header(body: BinaryIO, entry: ZipEntry) -> BinaryIO:
-    """The data of method 14 (APPNOTE 5.8.8) as the .lzma file it would be: properties, then the size or "unknown"."""
-    properties = body.read(_LZMA_HEADER)[4:]  # and there the compressed data begins
-    unknown = entry.flags & _LZMA_HAS_END_MARK or entry.size is None
-    size = b"\xff" * 8 if unknown else (entry.size or 0).to_bytes(8, "little")
-    return cast(BinaryIO, Joined(properties + size, body))
+    def _open(self, entry: ZipEntry, data: int, stored: int, lock: Lock | None, key: bytes) -> BinaryIO:
+        body = self._body(data, stored)
+        if lock is not None:
+            return unlocked(entry, lock, body, stored, key)
+        content = expanded(body, entry.method, entry.flags, entry.size)
+        return cast(BinaryIO, Checked(content, entry.size, entry.crc))

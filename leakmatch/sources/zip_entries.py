@@ -39,6 +39,7 @@ _UNIX: Final = 3
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64_EXTRA: Final = 1
 _UNICODE_PATH_EXTRA: Final = 0x7075
+AES_EXTRA: Final = 0x9901
 _KNOWN_METHODS: Final = frozenset({*range(21), *range(92, 100)})
 _HIGHEST_VERSION: Final = 100
 
@@ -47,7 +48,8 @@ _HIGHEST_VERSION: Final = 100
 class ZipEntry:
     """One member as a header announces it. ``None``: not known, as where its sizes follow the data.
 
-    ``header``: where its own header is, in volume ``volume``; ``here``: whether that is this one.
+    ``header``: where its own header is, in volume ``volume``; ``here``: whether that is this one. ``time`` of day, as
+    MS-DOS has it.
     """
 
     raw: bytes
@@ -61,6 +63,7 @@ class ZipEntry:
     mode: int = 0
     volume: int = 0
     here: bool = True
+    time: int = 0
 
     @property
     def is_folder(self) -> bool:
@@ -70,7 +73,7 @@ class ZipEntry:
     @property
     def name(self) -> str:
         """Info-ZIP's Unicode name if it was made for these bytes (APPNOTE 4.6.9), else a guess."""
-        field = _extra(self.extra, _UNICODE_PATH_EXTRA)
+        field = extra_field(self.extra, _UNICODE_PATH_EXTRA)
         if len(field) > 5 and int.from_bytes(field[1:5], "little") == zlib.crc32(self.raw):
             return decode_name(field[5:], utf8=True)
         return decode_name(self.raw, utf8=bool(self.flags & _UTF8))
@@ -166,7 +169,7 @@ class ZipEntries:
         header = self.at(at, LOCAL_HEADER.size)
         if len(header) < LOCAL_HEADER.size:
             return None
-        _, version, flags, method, _, _, crc, stored, size, name_size, extra_size = LOCAL_HEADER.unpack(header)
+        _, version, flags, method, time, _, crc, stored, size, name_size, extra_size = LOCAL_HEADER.unpack(header)
         if not name_size or method not in _KNOWN_METHODS or version & 0xFF > _HIGHEST_VERSION:
             return None
         rest = self.at(at + LOCAL_HEADER.size, name_size + extra_size)
@@ -175,11 +178,11 @@ class ZipEntries:
         if flags & _DESCRIBED:
             described = self._described(data, stop)
             if described is None:
-                return ZipEntry(raw, extra, flags, method, None, None, None, at), at + len(LOCAL)
+                return ZipEntry(raw, extra, flags, method, None, None, None, at, time=time), at + len(LOCAL)
             crc, stored, size = described
         else:
             stored, size, _ = _zip64(extra, stored, size, 0)
-        entry = ZipEntry(raw, extra, flags, method, crc, stored, size, at)
+        entry = ZipEntry(raw, extra, flags, method, crc, stored, size, at, time=time)
         believed = self._end(data, stored, method, stop)
         return entry, at + len(LOCAL) if believed is None else believed
 
@@ -225,7 +228,7 @@ def _central_entry(block: bytes, at: int, directory: Directory) -> tuple[ZipEntr
     """The entry at ``at`` of a block of the directory and where the next is; ``None`` if it is not all there."""
     if len(block) - at < _CENTRAL_HEADER.size:
         return None
-    (signature, made_by, _, flags, method, _, _, crc, stored, size, name_size, extra_size, comment_size, disk, _) = (
+    (signature, made_by, _, flags, method, time, _, crc, stored, size, name_size, extra_size, comment_size, disk, _) = (
         _CENTRAL_HEADER.unpack_from(block, at)[:15]
     )
     attributes, header = _CENTRAL_HEADER.unpack_from(block, at)[15:]
@@ -238,7 +241,7 @@ def _central_entry(block: bytes, at: int, directory: Directory) -> tuple[ZipEntr
         stored, size, header = _zip64(extra, stored, size, header)
     mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
     here = disk in (directory.disk, _MAX16)
-    return ZipEntry(raw, extra, flags, method, crc, stored, size, header + directory.shift, mode, disk, here), end
+    return ZipEntry(raw, extra, flags, method, crc, stored, size, header + directory.shift, mode, disk, here, time), end
 
 
 def _find_directory(tail: bytes, size: int, read: Callable[[int, int], bytes]) -> Directory | None:
@@ -278,7 +281,7 @@ def _directory(record: bytes, at: int, size: int, read: Callable[[int, int], byt
 
 def _zip64(extra: bytes, stored: int, size: int, start: int) -> tuple[int, int, int]:
     """Sizes and offset with the 64-bit values of the extra field where the 32-bit ones are full (APPNOTE 4.5.3)."""
-    field = _extra(extra, _ZIP64_EXTRA)
+    field = extra_field(extra, _ZIP64_EXTRA)
     values = [size, stored, start]
     at = 0
     for i, value in enumerate(values):
@@ -288,7 +291,8 @@ def _zip64(extra: bytes, stored: int, size: int, start: int) -> tuple[int, int, 
     return values[1], values[0], values[2]
 
 
-def _extra(extra: bytes, wanted: int) -> bytes:
+def extra_field(extra: bytes, wanted: int) -> bytes:
+    """The first extra field of the number ``wanted``, or nothing."""
     at = 0
     while at + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, at)

@@ -16,6 +16,7 @@ from archives import PICTURES, Zipped, picture, walked, zip_of, zipped
 from leakmatch.records import Budget, ItemKind, Outcome
 from leakmatch.sources import zip_entries
 from leakmatch.sources.meter import Meter
+from leakmatch.sources.opening import Opening
 from leakmatch.sources.zip import Zip
 
 PHOTO = picture(1)
@@ -26,7 +27,7 @@ GOOD = Zipped(b"good.jpg", OTHER)
 # Members that cannot be read, or not as they should
 
 
-@pytest.mark.parametrize("method", [0, 8, 99])
+@pytest.mark.parametrize("method", [0, 8])
 def test_a_locked_member(method):
     walk = walked(zipped([Zipped(b"locked.jpg", PHOTO, method, flags=1), GOOD]))
     locked = walk.named(b"locked.jpg")
@@ -36,7 +37,7 @@ def test_a_locked_member(method):
     assert walk.root.outcome is Outcome.WALKED
 
 
-@pytest.mark.parametrize("method", [1, 6, 9, 98, 1234])
+@pytest.mark.parametrize("method", [1, 6, 97, 1234])
 def test_a_method_that_is_not_read(method):
     walk = walked(zipped([Zipped(b"odd.jpg", PHOTO, method), GOOD]))
     assert walk.named(b"odd.jpg").outcome is Outcome.UNREADABLE
@@ -338,7 +339,7 @@ def test_more_members_than_the_old_directory_can_count(by_zipfile):
         data = file.getvalue()
     else:
         data = zipped([Zipped(b"%d" % n) for n in range(count)])
-    archive = Zip(io.BytesIO(data), len(data))
+    archive = Zip(Opening("zip", io.BytesIO(data), len(data), ""))
     assert sum(1 for _ in archive.members()) == count
     assert not archive.notes
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ledgers import MEMORY_LIMIT, SECONDS_LIMIT, Defects, Ledger, Notes, Watch, counted, task_of, workers
@@ -107,8 +109,9 @@ def in_7zz(path: Path) -> Listing | None:
         if line and not (key == b"Path" and entry):
             entry[key.strip()] = value
             continue
-        if b"Path" in entry and entry.get(b"Folder") != b"+" and not entry.get(b"Attributes", b"").startswith(b"D"):
-            names.append(entry[b"Path"])
+        folder = entry.get(b"Folder") == b"+" or entry.get(b"Attributes", b"").startswith(b"D")
+        if (b"Path" in entry or b"Size" in entry) and not folder:
+            names.append(entry.get(b"Path", b""))  # the only member of a stream may have none
         entry = {key.strip(): value} if line else {}
     return Listing(tuple(names), done[1]) if names or done[1] else None
 
@@ -155,9 +158,32 @@ def _unescaped(name: bytes) -> bytes:
 # Comparing
 
 
-def differences(ledger: Ledger, path: Path) -> Iterator[Difference | str]:
+class Listings:
+    """What the tools list, kept in a file between runs: their answers do not change, and some of them take long."""
+
+    def __init__(self, kept: Path | None) -> None:
+        self._kept = kept
+        self._known: dict[str, Any] = json.loads(kept.read_text()) if kept and kept.exists() else {}
+
+    def of(self, path: Path, tool: str) -> Listing | None:
+        """What ``tool`` lists in the file."""
+        status = path.stat()
+        key = f"{tool} {status.st_size} {status.st_mtime_ns} {path}"
+        if key not in self._known:
+            listing = TOOLS[tool](path)
+            self._known[key] = listing and [[name.hex() for name in listing.names], listing.whole]
+        names, whole = self._known[key] or (None, False)
+        return None if names is None else Listing(tuple(map(bytes.fromhex, names)), whole)
+
+    def close(self) -> None:
+        """Keep them."""
+        if self._kept:
+            self._kept.write_text(json.dumps(self._known))
+
+
+def differences(ledger: Ledger, path: Path, listings: Listings) -> Iterator[Difference | str]:
     """For every tool: how its listing differs, or the tool's name where it lists the same."""
-    for tool, listing in ((name, read(path)) for name, read in TOOLS.items()):
+    for tool, listing in ((name, listings.of(path, name)) for name in TOOLS):
         if listing is None or (not listing.names and not _containers(ledger)):
             continue
         yield _compared(ledger, path, tool, listing) or tool
@@ -219,6 +245,7 @@ def main() -> int:
     parser.add_argument("--each", action="store_true", help="one run for each file, with its time and memory")
     parser.add_argument("--table", action="store_true", help="print the named limits as a table, and end")
     parser.add_argument("--passwords", type=Path)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep what the other programs listed, for later runs")
     options = parser.parse_args()
     if options.table:
         print(table())
@@ -226,7 +253,10 @@ def main() -> int:
     files = sorted(path for folder in options.folders for path in _below(folder) if path.is_file())
     settings = load({"passwords": options.passwords and str(options.passwords.absolute())})
     ledgers, troubles = read_all(files, options.folders, replace(settings, workers=2), each=options.each)
-    found = [(path, result) for path in files if path in ledgers for result in differences(ledgers[path], path)]
+    listings = Listings(options.keep)
+    read = [path for path in files if path in ledgers]
+    found = [(path, result) for path in read for result in differences(ledgers[path], path, listings)]
+    listings.close()
     return tell(files, ledgers, troubles, found)
 
 

@@ -22,6 +22,8 @@ FILE = "file"
 SOURCE = "source"
 FRAME = "frame"
 
+_BORDER = '],["'  # between two links of a locator as JSON
+
 # Categories that change how text around them is shown: control, format (bidirectional marks among
 # them), surrogates, private use, unassigned, line and paragraph separators.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -66,9 +68,9 @@ class Locator:
         """The member ``name`` of the container that this locator points to."""
         return Locator(self, kind, name, raw, ordinal)
 
-    def frame(self, number: int) -> Locator:
-        """Frame ``number`` of the image file that this locator points to."""
-        name = f"frame {number}"
+    def frame(self, number: int, seconds: float | None = None) -> Locator:
+        """Frame ``number`` of the image file that this locator points to; ``seconds``: when an animation shows it."""
+        name = f"frame {number}" if seconds is None else f"frame {number} at {seconds:.3f} s"
         return Locator(self, FRAME, name, name.encode(), number)
 
     def chain(self) -> Iterator[Locator]:
@@ -118,6 +120,18 @@ class Locator:
         if locator is None:
             raise UsageError("Not a locator of LeakMatch: it is empty.")
         return locator
+
+
+def around(stored: str) -> str:
+    """The locator, without its last bracket, of the container that an item is in; empty for a file on disk.
+
+    Found without parsing: a ledger has millions. Between two links stands ``],["`` and then the kind of the second. In
+    a name the quote is escaped, and where a name ends in ``],[`` its closing quote is followed by ``,`` or ``}``.
+    """
+    at = stored.rfind(_BORDER)
+    while at >= 0 and stored[at + len(_BORDER)] in ",}":
+        at = stored.rfind(_BORDER, 0, at)
+    return stored[: at + 1]
 
 
 def _name_json(link: Locator) -> str | dict[str, str]:

@@ -16,6 +16,7 @@ import struct
 import tarfile
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -122,7 +123,11 @@ def checked(found: list[Entry | Incident]) -> Walked:
     positions = {entry.locator.to_json(): entry.position for entry in entries}
     assert len(positions) == len(entries), "locators tell items apart"
     containers = {entry.locator.to_json() for entry in entries if entry.kind is ItemKind.CONTAINER}
+    rows = Counter(entry.locator.parent.to_json() for entry in entries if entry.locator.parent is not None)
     for entry in entries:
+        if entry.members is not None:
+            assert entry.kind is ItemKind.CONTAINER
+        assert rows[entry.locator.to_json()] == (entry.members or 0), "as many rows as members"
         parent = entry.locator.parent
         if parent is not None:
             assert parent.to_json() in containers

@@ -73,6 +73,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         "width": Kind.WHOLE,
         "height": Kind.WHOLE,
         "faces": Kind.WHOLE,
+        "members": Kind.WHOLE,
     },
     "faces": {
         **_PLACE,

@@ -18,6 +18,7 @@ from leakmatch.imaging import frames, heif
 from leakmatch.imaging.colour import to_bgr
 from leakmatch.imaging.guard import pillow
 from leakmatch.imaging.jpeg import jpeg_quality
+from leakmatch.imaging.memory import check_room, needed, room
 from leakmatch.imaging.sniff import DECODABLE, HEAD_BYTES, image_format
 from leakmatch.imaging.webp import load_truncated
 from leakmatch.records import Budget, DecodedImage, Outcome
@@ -42,6 +43,16 @@ _UPRIGHT: Final = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
+}
+# Whether columns and rows run backwards, after rows and columns were exchanged where the picture lay on its side.
+_MIRRORED: Final = {
+    Image.Transpose.FLIP_LEFT_RIGHT: (True, False),
+    Image.Transpose.ROTATE_180: (True, True),
+    Image.Transpose.FLIP_TOP_BOTTOM: (False, True),
+    Image.Transpose.TRANSPOSE: (False, False),
+    Image.Transpose.ROTATE_270: (True, False),
+    Image.Transpose.TRANSVERSE: (True, True),
+    Image.Transpose.ROTATE_90: (False, True),
 }
 _ON_ITS_SIDE: Final = {_UPRIGHT[number] for number in (5, 6, 7, 8)}
 
@@ -68,13 +79,13 @@ def decode(payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
     """
     name = _decodable(payload)
     try:
-        image, picture = _first(payload, name, budget)
+        picture, plan = _first(payload, name, budget)
     except ItemError as error:
         if error.outcome != Outcome.UNREADABLE:
             raise
         code, message = error.code, str(error)
     else:
-        yield from _frames(image, picture, payload, budget)
+        yield from _frames(picture, plan, payload, name, budget)
         return
     yield _salvaged(payload, name, budget, code, message)
 
@@ -89,10 +100,16 @@ def decode_larger(payload: bytes, budget: Budget, scale: float, *, colour: bool 
     with pillow(budget):
         _check_size(image, budget)
         reduction = next((r for r in _REDUCTIONS if 1 / r >= scale), 1)
+        # Of the very largest less is enough: at half its size a face is still larger than its crop.
+        while reduction < _REDUCTIONS[0] and needed(image, payload, reduction) > room(budget):
+            reduction *= 2
+        check_room(image, payload, budget, reduction)
         reached = _draft(image, reduction, None if colour else "L")
         image.load()
-        upright, _ = _upright(image)
-        return (np.array(upright) if upright.mode == "L" and not colour else to_bgr(upright)), reached
+        turn = _turn(image)
+        pixels = np.array(image) if image.mode == "L" and not colour else to_bgr(image)
+        image.close()
+        return _turned(pixels, turn), reached
 
 
 def _reduction(image: Image.Image) -> int:
@@ -110,10 +127,17 @@ def _decodable(payload: bytes) -> str:
     return name
 
 
-def _first(payload: bytes, name: str, budget: Budget) -> tuple[ImageFile.ImageFile, DecodedImage]:
-    """The opened file and its first picture. On failure nothing holds the memory of the attempt any longer."""
+def _first(payload: bytes, name: str, budget: Budget) -> tuple[DecodedImage, frames.FramePlan]:
+    """The first picture, and which frames to look at. Nothing else holds memory any longer, on failure neither."""
     image = _open(payload, name, budget)
-    return image, _picture(image, 0, budget, _reduction(image))
+    picture = _picture(image, 0, payload, budget, _reduction(image))
+    with pillow(budget):
+        count, sound = frames.frame_count(image, payload)
+        image.close()
+        if count == 1:
+            return picture, frames.FramePlan((0,), 1, sound)
+        plan = frames.plan(_open(payload, name, budget), payload, budget)
+    return replace(picture, detail=plan.note, seconds=plan.seconds[0] if plan.seconds else None), plan
 
 
 def _open(payload: bytes, name: str, budget: Budget, *, salvage: bool = False) -> ImageFile.ImageFile:
@@ -124,12 +148,18 @@ def _open(payload: bytes, name: str, budget: Budget, *, salvage: bool = False) -
         return Image.open(io.BytesIO(payload), formats=[name])
 
 
-def _picture(image: ImageFile.ImageFile, number: int, budget: Budget, reduction: int = 1) -> DecodedImage:
-    """Frame ``number`` of ``image``, upright, reduced if its format can do it. Raises :class:`ItemError`."""
+def _picture(
+    image: ImageFile.ImageFile, number: int, payload: bytes, budget: Budget, reduction: int = 1
+) -> DecodedImage:
+    """Frame ``number`` of ``image``, upright, reduced if its format can do it. Raises :class:`ItemError`.
+
+    The first frame costs ``image`` its pixels, so that they are not held twice.
+    """
     with pillow(budget):
         if number:
             image.seek(number)
         _check_size(image, budget)
+        check_room(image, payload, budget, reduction, number)
         full = image.size
         scale = _draft(image, reduction) if reduction > 1 else 1.0
         image.load()
@@ -151,7 +181,8 @@ def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str
         with pillow(budget, salvage=True):
             load = partial(_load_what_is_there, name=name, budget=budget)
             image = load_truncated(payload, load) if name == "WEBP" else load(payload)
-            picture = _canonical(image, 0, image.size)
+            full = _open(payload, name, budget, salvage=True).size if name == "JPEG" else image.size
+            picture = _canonical(image, 0, full, image.width / full[0])
     except ItemError as error:
         if error.outcome != Outcome.UNREADABLE:
             raise
@@ -165,6 +196,11 @@ def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str
 def _load_what_is_there(payload: bytes, name: str, budget: Budget) -> Image.Image:
     image = _open(payload, name, budget, salvage=True)
     _check_size(image, budget)
+    reduction = 1
+    if isinstance(image, JpegImageFile) and needed(image, payload) > room(budget):
+        reduction = _reduction(image)
+    check_room(image, payload, budget, reduction)
+    _draft(image, reduction)
     try:
         image.load()
     except (OSError, ValueError, EOFError):
@@ -193,15 +229,18 @@ def _nothing_recovered(picture: DecodedImage) -> bool:
     return False
 
 
-def _frames(image: ImageFile.ImageFile, first: DecodedImage, payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
+def _frames(
+    first: DecodedImage, plan: frames.FramePlan, payload: bytes, name: str, budget: Budget
+) -> Iterator[DecodedImage]:
     """``first`` and the frames planned after it. Each is held until the next is known, to carry its failure."""
-    with pillow(budget):
-        plan = frames.plan(image, payload, budget)
-    held = replace(first, detail=plan.note)
+    held = first
     left = budget.pixels - _pixels(first)
-    for number in plan.numbers[1:]:
+    image = _open(payload, name, budget) if len(plan.numbers) > 1 else None
+    for number, seconds in zip(plan.numbers[1:], plan.seconds[1:] or [None] * len(plan.numbers), strict=False):
+        assert image is not None
         try:
-            following = _picture(image, number, replace(budget, pixels=max(left, 1)))
+            following = _picture(image, number, payload, replace(budget, pixels=max(left, 1)))
+            following = replace(following, seconds=seconds)
         except ItemError as error:
             yield _ending(held, f"frame {number}: {error}")
             return
@@ -229,16 +268,29 @@ def _check_size(image: Image.Image, budget: Budget) -> None:
 
 
 def _canonical(image: Image.Image, number: int, full: tuple[int, int], scale: float = 1.0) -> DecodedImage:
-    """The loaded ``image``, upright. ``full`` is the size (w, h) of the picture of which it is a view at ``scale``."""
-    upright, on_its_side = _upright(image)
-    size = full[::-1] if on_its_side else full
-    return DecodedImage(to_bgr(upright), size, scale, frame=number, jpeg_quality=jpeg_quality(image))
+    """The loaded ``image``, upright. ``full`` is the size (w, h) of the picture of which it is a view at ``scale``.
+
+    A first or only picture is closed: a picture to turn is then not held three times.
+    """
+    turn, quality, bgr = _turn(image), jpeg_quality(image), to_bgr(image)
+    if not number:
+        image.im = Image.new("1", (1, 1)).im
+    size = full[::-1] if turn in _ON_ITS_SIDE else full
+    return DecodedImage(_turned(bgr, turn), size, scale, frame=number, jpeg_quality=quality)
 
 
-def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
-    """``image`` turned as its EXIF says, and whether it lay on its side."""
-    turn = _UPRIGHT.get(_orientation(image))
-    return (image, False) if turn is None else (image.transpose(turn), turn in _ON_ITS_SIDE)
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How a loaded picture is to be turned to stand upright."""
+    return _UPRIGHT.get(_orientation(image))
+
+
+def _turned(pixels: ByteArray, turn: Image.Transpose | None) -> ByteArray:
+    if turn is None:
+        return pixels
+    if turn in _ON_ITS_SIDE:
+        pixels = pixels.swapaxes(0, 1)
+    across, down = _MIRRORED[turn]
+    return np.ascontiguousarray(pixels[:: -1 if down else 1, :: -1 if across else 1])
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,6 +6,7 @@ file that crashes or hangs a decoder; the report says so.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.packs import load_pack
 from leakmatch.imaging.sniff import image_format
 from leakmatch.pipeline.stages import Looker
-from leakmatch.pipeline.tasks import FileTask, Setup, Sink
+from leakmatch.pipeline.tasks import FileTask, Sample, Setup, Sink
 from leakmatch.records import Entry
 from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.walk import walk
@@ -28,6 +29,8 @@ class Inline:
         cv2.setNumThreads(1)
         self._budget = setup.budget
         self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
+        self._sample = Sample() if setup.listing else None
+        self.looking_seconds = 0.0
         engine = FaceEngine(load_pack(Path(setup.pack)), setup.engine)
         self._looker = Looker(engine, setup.budget, mirrored=setup.mirrored)
 
@@ -52,8 +55,8 @@ class Inline:
             task.path,
             task.root,
             self._budget,
-            lambda head: image_format(head) is not None,
-            lambda position: position not in task.stored,
+            image_format,
+            self._sample or (lambda position: position not in task.stored),
             passwords=self._passwords,
         )
         for item in found:
@@ -64,6 +67,9 @@ class Inline:
             if item.position in task.stored:
                 continue
             if sink.found(task, item) and item.payload is not None:
-                sink.looked(task, item, self._looker.look(item.payload))
+                begun = time.monotonic()
+                analyses = self._looker.look(item.payload)
+                self.looking_seconds += time.monotonic() - begun
+                sink.looked(task, item, analyses)
             sink.tick()
         sink.finished(task, entries)

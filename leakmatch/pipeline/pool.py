@@ -59,6 +59,7 @@ class Pool:
         self._crops = 0  # in flight, of a second look
         self._heard = time.monotonic()
         self._failed_starts = 0  # in a row
+        self.looking_seconds = 0.0
         try:
             for role in (READER, *[ANALYSER] * analysers):
                 self._spawn(role)
@@ -232,7 +233,8 @@ class Pool:
             raise ProtocolError("The reader announced an item twice, or out of order.")
         if next(entry.locator.chain()) != walk.task.root or (entry.position == 0) != (entry.locator.parent is None):
             raise ProtocolError("The reader placed an item in another file.")
-        if (entry.outcome is None) != (message.descriptor is not None):
+        unread = entry.outcome is None and self._setup.listing
+        if (entry.outcome is None) != (message.descriptor is not None) and not unread:
             raise ProtocolError("The reader sent a picture without its bytes, or bytes of no picture.")
         if len(self._queue) > 2 * self._setup.in_flight_items:
             raise ProtocolError("The reader sent more pictures than it may.")
@@ -242,7 +244,7 @@ class Pool:
         items, size = self._released
         enough = items < 0 or items >= self._setup.in_flight_items // _TELL_SHARE
         enough = enough or size >= self._setup.in_flight_bytes // _TELL_SHARE
-        if (items or size) and (enough or not self._queue):
+        if (items or size) and (enough or not (self._queue or any(worker.pictures for worker in self._workers))):
             self._released = [0, 0]
             try:
                 self._reader.channel.send("released", {"items": items, "bytes": size})
@@ -292,7 +294,9 @@ class Pool:
         self._close_picture(picture)
 
     def _done_with(self, worker: Worker) -> Picture:
-        worker.since = time.monotonic()
+        now = time.monotonic()
+        self.looking_seconds += now - worker.since
+        worker.since = now
         return worker.pictures.popleft()
 
     def _close_picture(self, picture: Picture) -> None:

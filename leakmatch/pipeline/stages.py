@@ -122,6 +122,7 @@ class Looker:
             plain=plain,
             sharpness=sharpness(crops).astype(np.float32) if self._mirrored else None,
             jpeg_quality=image.jpeg_quality,
+            seconds=image.seconds,
         )
 
 

@@ -83,10 +83,12 @@ def describe_passwords(settings: Settings, salt: str) -> dict[str, Any] | None:
     return {"lines": len(lines), "digest": digest}
 
 
-def start(runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrored: bool) -> Executor:
+def start(
+    runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrored: bool, listing: bool = False
+) -> Executor:
     """Workers that are ready to read and look. Call it before a gallery or a key is read.
 
-    ``mirrored``: hash the mirror images, too. Executors are imported here: only one of
+    ``mirrored``: hash the mirror images, too. ``listing``: see :class:`Setup`. Executors are imported here: only one of
     them runs.
     """
     pack = runtime.pack
@@ -98,6 +100,7 @@ def start(runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrore
         model_id=pack.model_id,
         dimension=pack.embedder.dimension,
         passwords=tuple(line.hex() for line in read_passwords(settings)),
+        listing=listing,
     )
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool

@@ -60,6 +60,7 @@ class Setup:
     ``model_id`` and ``dimension``: of the templates that must come back. ``in_flight_items`` pictures of
     ``in_flight_bytes`` together, or one that is larger, may be between the reader and the ends of their analyses.
     ``passwords``: for locked archives, each in hexadecimal. They travel in the first frame and are written nowhere.
+    ``listing``: only a :class:`Sample` of the pictures is read and looked at; the others come without their bytes.
     """
 
     pack: str
@@ -71,6 +72,7 @@ class Setup:
     in_flight_items: int = 128
     in_flight_bytes: int = 64 << 20
     passwords: tuple[str, ...] = field(default=(), repr=False)
+    listing: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -94,6 +96,29 @@ class Setup:
                     raise ProtocolError("A worker made templates with another model.")
             if (analysis.plain is not None) != (self.mirrored and analysis.templates is not None):
                 raise ProtocolError("A worker looked at a picture for the other side.")
+
+
+class Sample:
+    """Which of all pictures to look at where a few must speak for them: every one at first, then ever fewer.
+
+    After each ``size`` pictures that were taken the distance to the next one doubles, so that the sample is spread over
+    however many there are, and grows with the logarithm of their number. Asked once for each picture, in walk order.
+    """
+
+    def __init__(self, size: int = 24) -> None:
+        self._size = size
+        self._met = self._taken = 0
+        self._every = 1
+
+    def __call__(self, position: int) -> bool:
+        """Whether this picture is one of the sample."""
+        self._met += 1
+        if self._met % self._every:
+            return False
+        self._taken += 1
+        if self._taken % self._size == 0:
+            self._every *= 2
+        return True
 
 
 class Sink(Protocol):
@@ -122,7 +147,9 @@ class Sink(Protocol):
 
 
 class Executor(Protocol):
-    """Runs tasks into a sink."""
+    """Runs tasks into a sink. ``looking_seconds``: spent on pictures so far, by all workers together."""
+
+    looking_seconds: float
 
     def run(self, tasks: Iterable[FileTask], sink: Sink) -> None:
         """Walk every file and look at every picture the sink wants."""

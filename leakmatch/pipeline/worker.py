@@ -24,7 +24,7 @@ from typing import Final
 from leakmatch.errors import LeakMatchError
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import Channel, ChannelClosed, Message, memory_file
-from leakmatch.pipeline.tasks import Ranges, Setup
+from leakmatch.pipeline.tasks import Ranges, Sample, Setup
 from leakmatch.pipeline.wire import analysis_message, entry_fields, incident_fields
 from leakmatch.records import Entry
 
@@ -57,7 +57,6 @@ class Reader:
     """Walks source files and hands over entries, and the bytes of pictures as anonymous memory files."""
 
     def __init__(self, channel: Channel, setup: Setup) -> None:
-        from leakmatch.imaging.sniff import image_format
         from leakmatch.sources.passwords import Passwords
         from leakmatch.sources.scratch import Scratch
 
@@ -66,7 +65,7 @@ class Reader:
         self._budget = setup.budget
         self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
         self._scratch = Scratch(quota=setup.budget.buffer_bytes)
-        self._is_image = lambda head: image_format(head) is not None
+        self._sample = Sample() if setup.listing else None
         self._tasks: deque[Message] = deque()
         self._waiting_items = 0
         self._waiting_bytes = 0
@@ -79,7 +78,9 @@ class Reader:
             self._walk(self._tasks.popleft())
 
     def _receive(self) -> None:
-        message = self._channel.receive()
+        self._take(self._channel.receive())
+
+    def _take(self, message: Message) -> None:
         if message.kind == "released":
             self._waiting_items -= message.fields["items"]
             self._waiting_bytes -= message.fields["bytes"]
@@ -87,6 +88,7 @@ class Reader:
             self._tasks.append(message)
 
     def _walk(self, task: Message) -> None:
+        from leakmatch.imaging.sniff import image_format
         from leakmatch.sources.walk import walk
 
         file = task.fields["file"]
@@ -98,8 +100,8 @@ class Reader:
             path,
             root,
             self._budget,
-            self._is_image,
-            lambda position: position not in stored,
+            image_format,
+            self._sample or (lambda position: position not in stored),
             self._heartbeat(file),
             self._passwords,
             self._scratch,
@@ -131,6 +133,8 @@ class Reader:
         return tell
 
     def _hand_over(self, file: int, entry: Entry, payload: bytes) -> None:
+        for message in self._channel.drain():  # else what is told of few pictures among many files fills the socket
+            self._take(message)
         while self._waiting_items and (
             self._waiting_bytes + len(payload) > self._setup.in_flight_bytes
             or self._waiting_items >= self._setup.in_flight_items

@@ -18,6 +18,8 @@ from typing import BinaryIO, cast
 from leakmatch.errors import ItemError
 from leakmatch.locator import Locator
 from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
+from leakmatch.sources.datasets.signatures import is_plain_text
+from leakmatch.sources.datasets.text import Search
 from leakmatch.sources.guard import over_budget, reading, unsupported
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.meter import Meter, OverBudget, metered
@@ -28,6 +30,7 @@ from leakmatch.sources.registry import (
     HEAD_BYTES,
     STUB_BYTES,
     TAR,
+    TEXT,
     UNREAD_PREFIX,
     ZIP,
     carried,
@@ -36,6 +39,7 @@ from leakmatch.sources.registry import (
     open_container,
 )
 from leakmatch.sources.scratch import Scratch
+from leakmatch.sources.sets import Whole, cut_set, follows, set_size
 from leakmatch.sources.streams import CHUNK, Range, Seekable
 from leakmatch.sources.volumes import Volumes
 from leakmatch.sources.zip_entries import TAIL, is_zip_tail
@@ -68,7 +72,7 @@ def walk(
     path: Path,
     root: Locator,
     budget: Budget,
-    is_image: Callable[[bytes], bool],
+    is_image: Callable[[bytes], str | bool | None],
     wanted: Callable[[int], bool] = always,
     progress: Callable[[int], None] = silent,
     passwords: Passwords | None = None,
@@ -77,11 +81,12 @@ def walk(
     """The entries of the file ``path``: itself at position 0, and every member if it is a container.
 
     A container comes after its members, when it is known how its reading ended; its position is before theirs.
-    Pictures, which ``is_image`` knows by their first 4,096 bytes, have outcome ``None`` and their bytes as payload.
-    For positions that are not ``wanted`` the payload may be missing; such pictures may be passed over unread, and then
-    do not count against the budget. ``progress`` is told, several times for each member, how many bytes of the file
-    were read, again from 0 when it is read again. ``passwords`` are tried on what is locked; ``scratch`` is where
-    bytes go that a library gives once only, or wants as a file. Raises nothing for bad input.
+    Pictures, which ``is_image`` knows by their first 4,096 bytes (it may give the name of the format), have outcome
+    ``None`` and their bytes as payload. For positions that are not ``wanted`` the payload may be missing; such pictures
+    may be passed over unread, and then do not count against the budget. ``progress`` is told, several times for each
+    member, how many bytes of the file were read, again from 0 when it is read again. ``passwords`` are tried on what is
+    locked; ``scratch`` is where bytes go that a library gives once only, or wants as a file. Raises nothing for bad
+    input.
     """
     try:
         with reading("the file"):
@@ -95,7 +100,11 @@ def walk(
         watched = _Watched(file, progress)
         buffered = cast(BinaryIO, io.BufferedReader(watched, 1 << 18))
         walker = _Walker(budget, is_image, wanted, watched.pulse, passwords or Passwords(), scratch or Scratch())
-        item = _Item(root, size, Meter(budget, size), lambda: _from_start(buffered), buffered, volumes=Volumes(path))
+        volumes = Volumes(path)
+        meter = Meter(budget, max(set_size(volumes), size))
+        item = _Item(
+            root, size, meter, lambda: _from_start(buffered), buffered, volumes=volumes, whole=cut_set(volumes)
+        )
         yield from walker.visit(item)
 
 
@@ -109,6 +118,7 @@ class _Item:
     """Something to visit.
 
     ``open`` gives its bytes from the start at each call; ``in_place`` is a file of them that can be sought at no cost.
+    ``whole``: the archive of which it is the first part, with the parts that follow.
     """
 
     locator: Locator
@@ -119,6 +129,7 @@ class _Item:
     notes: tuple[Note, ...] = ()
     frame: bool = False
     volumes: Volumes = field(default_factory=Volumes)
+    whole: Whole | None = None
 
 
 @dataclass(slots=True)
@@ -126,12 +137,15 @@ class _Read:
     """What reading an item once showed. ``error`` says why not all of it could be read, ``digest`` is of what was."""
 
     head: bytes = b""
+    format: str = ""
     stream: BinaryIO | None = None  # stands behind the head
     size: int = 0
     digest: bytes = b""
     data: bytes | None = None
     tail: bytes = b""
     stub: bytes = b""  # of a program only: its beginning
+    members: int | None = None  # that its reader gave, once it was opened as a container
+    has_pictures: bool = False  # of a text only: somewhere, in base64
     error: ItemError | None = None
 
     @property
@@ -143,7 +157,7 @@ class _Walker:
     def __init__(
         self,
         budget: Budget,
-        is_image: Callable[[bytes], bool],
+        is_image: Callable[[bytes], str | bool | None],
         wanted: Callable[[int], bool],
         pulse: Callable[[], None],
         passwords: Passwords,
@@ -166,11 +180,16 @@ class _Walker:
             yield Incident(item.locator, _STAGE, note.code, note.message)
         read = self._start(item)
         kind = detect(read.head)
-        if kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES]):
+        picture = kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES])
+        if (role := follows(item.volumes, read.head, picture=bool(picture))) is not None:
+            yield from self._part(item, position, read, role)
+        elif picture:
+            read.format = picture if isinstance(picture, str) else ""
             yield from self._picture(item, position, read)
         elif kind is None:
             yield from self._other(item, position, read)
         elif kind.startswith(UNREAD_PREFIX):
+            read.format = kind.removeprefix(UNREAD_PREFIX)
             self._finish(item, read, keep=0)
             yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
         else:
@@ -200,12 +219,15 @@ class _Walker:
         last: deque[bytes] = deque()  # the blocks of the tail
         held = 0
         stub_size = STUB_BYTES if is_program(read.head) else 0
+        search = Search() if keep == 0 and is_plain_text(read.head) else None
         read.size, read.error = 0, None
         try:
             with reading(_WHOLE):
                 for block in _blocks(item, read):
                     digest.update(block)
                     read.size += len(block)
+                    if search is not None:
+                        search.feed(block)
                     stub += block[: stub_size - len(stub)]
                     last.append(block)
                     held += len(block)
@@ -217,6 +239,7 @@ class _Walker:
                         kept.write(block)
         except ItemError as error:
             read.error = error
+        read.has_pictures = search is not None and search.found
         read.digest, read.stub, read.tail = digest.digest(), bytes(stub), b"".join(last)[-TAIL:]
         read.data = None if kept is None or isinstance(read.error, OverBudget) else kept.getvalue()
 
@@ -228,7 +251,7 @@ class _Walker:
         if wanted or item.size is None:  # without a size, the container learns its own end by this reading
             self._finish(item, read, keep=self._budget.member_bytes if wanted else 0)
         if not wanted:
-            yield Entry(item.locator, position, kind, item.size or read.size, None, None)
+            yield Entry(item.locator, position, kind, item.size or read.size, None, None, format=read.format)
             return
         error = read.error
         if read.data is None and not isinstance(error, OverBudget):
@@ -239,19 +262,32 @@ class _Walker:
             yield self._entry(item, position, kind, read, error)
         else:
             # What was recovered of a damaged member is looked at as well: a face may be in it.
-            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data)
+            yield Entry(item.locator, position, kind, read.size, read.digest, None, "", read.data, format=read.format)
 
     def _other(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         self._finish(item, read, keep=0)
         if read.error is None and is_zip_tail(read.tail, read.size):
             yield from self._container(item, position, read, ZIP)
+        elif read.has_pictures and not isinstance(read.error, OverBudget):
+            yield from self._container(item, position, read, TEXT)
         elif read.error is not None:
             yield from self._failed(item, position, ItemKind.OTHER, read, read.error)
         elif kind := carried(read.stub):
+            read.format = kind.removeprefix(UNREAD_PREFIX)
             yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
         else:
             detail = "" if read.size else "empty"
             yield Entry(item.locator, position, ItemKind.OTHER, read.size, read.sha256, Outcome.NOT_IMAGE, detail)
+
+    def _part(self, item: _Item, position: int, read: _Read, role: str | ItemError) -> Iterator[Entry | Incident]:
+        """One part of a set that another file stands for."""
+        self._finish(item, read, keep=0)
+        error = role if isinstance(role, ItemError) else read.error
+        if error is not None:
+            yield from self._failed(item, position, ItemKind.CONTAINER, read, error)
+            return
+        kind, outcome = ItemKind.CONTAINER, Outcome.WALKED
+        yield Entry(item.locator, position, kind, read.size, read.sha256, outcome, str(role), members=0)
 
     def _failed(
         self, item: _Item, position: int, kind: ItemKind, read: _Read, error: ItemError
@@ -261,7 +297,17 @@ class _Walker:
 
     def _entry(self, item: _Item, position: int, kind: ItemKind, read: _Read, error: ItemError) -> Entry:
         size = read.size or item.size or 0
-        return Entry(item.locator, position, kind, size, read.sha256, Outcome(error.outcome), str(error))
+        return Entry(
+            item.locator,
+            position,
+            kind,
+            size,
+            read.sha256,
+            Outcome(error.outcome),
+            str(error),
+            members=read.members,
+            format=read.format,
+        )
 
     # Containers
 
@@ -269,6 +315,7 @@ class _Walker:
         if not (item.in_place and read.digest):
             room = self._budget.buffer_bytes - self._held
             self._finish(item, read, keep=0 if item.in_place else room)
+        read.format = kind
         held = len(read.data or b"")
         self._held += held
         failure = read.error
@@ -277,6 +324,8 @@ class _Walker:
                 failure = over_budget(f"containers are nested more than {self._depth} deep")
             elif not isinstance(failure, OverBudget):
                 found = yield from self._members(item, read, kind)
+                if item.whole is not None:
+                    found = item.whole.failure(found)
                 failure = failure or found  # that the data ends early explains what the reader stumbled over
         except OverBudget as error:
             failure = error
@@ -286,7 +335,16 @@ class _Walker:
         finally:
             self._held -= held
         if failure is None:
-            yield Entry(item.locator, position, ItemKind.CONTAINER, read.size, read.sha256, Outcome.WALKED)
+            yield Entry(
+                item.locator,
+                position,
+                ItemKind.CONTAINER,
+                read.size,
+                read.sha256,
+                Outcome.WALKED,
+                members=read.members,
+                format=kind,
+            )
         else:
             yield from self._failed(item, position, ItemKind.CONTAINER, read, failure)
 
@@ -299,12 +357,14 @@ class _Walker:
             with reading(what):
                 container = open_container(self._opening(item, read, kind))
                 members, notes = container.members(), container.notes
+            read.members = read.members or 0
             for index in count():
                 with reading(what):
                     member = next(members, None)
                 if member is None:
                     break
                 item.meter.add_member()
+                read.members += 1
                 yield from self._member(item, kind, member, index)
         except OverBudget:
             raise
@@ -324,12 +384,14 @@ class _Walker:
             self._budget,
             self._passwords,
             self._scratch,
-            item.volumes,
+            item.volumes if item.whole is None else Volumes(),
             self._pulse,
         )
 
     def _seekable(self, item: _Item, read: _Read) -> tuple[BinaryIO, int]:
         """The item as a file that can be sought, and its size: in place, in memory, or by going over it again."""
+        if item.whole is not None and len(item.whole.parts.names) > 1:
+            return item.whole.open(self._pulse), item.whole.size
         if item.in_place is not None:
             # Behind a place that cannot be read there may be more.
             return item.in_place, read.size if read.error is None else max(item.size or 0, read.size)
@@ -354,7 +416,7 @@ class _Walker:
             notes=notes,
             frame=member.frame,
         )
-        if member.special or member.problem is not None:
+        if member.special or member.aside or member.problem is not None:
             yield from self._unopened(inner, member)
         else:
             yield from self.visit(inner)
@@ -365,6 +427,8 @@ class _Walker:
             yield Incident(item.locator, _STAGE, note.code, note.message)
         if member.problem is not None:
             yield from self._failed(item, position, ItemKind.OTHER, _Read(), member.problem)
+        elif member.aside:
+            yield Entry(item.locator, position, ItemKind.OTHER, item.size or 0, None, Outcome.NOT_IMAGE, member.aside)
         else:
             yield Incident(item.locator, _STAGE, "link", f"{member.special}; not followed")
             yield Entry(item.locator, position, ItemKind.OTHER, 0, None, Outcome.NOT_IMAGE, member.special)

@@ -15,6 +15,7 @@ from leakmatch.sources.guard import corrupt, reading, truncated, volume_missing
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
+from leakmatch.sources.sets import zip_volumes
 from leakmatch.sources.streams import Checked, Range
 from leakmatch.sources.zip_entries import CENTRAL, LOCAL, LOCAL_HEADER, SPANNED, Directory, ZipEntries, ZipEntry
 from leakmatch.sources.zip_locks import Lock, Locks, lock_of, unlocked
@@ -35,9 +36,13 @@ class Zip:
 
     def __init__(self, opening: Opening) -> None:
         self.notes: list[Note] = []
-        self._file = opening.file
-        self._size = opening.size
-        self._entries = ZipEntries(opening.file, opening.size)
+        self._volumes = zip_volumes(opening.volumes, opening.pulse)
+        if self._volumes is None:
+            self._file, self._size = opening.file, opening.size
+            self._entries = ZipEntries(opening.file, opening.size)
+        else:
+            self._file, self._size = self._volumes.data, self._volumes.size
+            self._entries = ZipEntries(self._volumes.found, self._size, self._volumes.starts)
         self._locks = Locks(opening, self.notes)
         self._reached = 0  # the furthest end of the members so far
         self._gaps: list[tuple[int, int]] = []  # between them
@@ -47,8 +52,10 @@ class Zip:
         directory, failure = self._directory()
         if directory is not None:
             failure = yield from self._listed(directory)
-        if directory.disk if directory else self._entries.at(0, len(SPANNED)) == SPANNED:
-            failure = volume_missing("one part of a split archive; the other parts are needed")
+        if self._volumes is not None:
+            failure = self._volumes.failure or failure
+        elif directory.disk if directory else self._entries.at(0, len(SPANNED)) == SPANNED:
+            failure = volume_missing("one part of a split archive; put all parts into one folder and scan that")
         if failure is not None:
             self._gaps = [(0, self._size)]
         yield from self._unlisted(directory)

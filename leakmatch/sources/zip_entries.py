@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from leakmatch.sources.guard import corrupt
@@ -84,7 +84,8 @@ class Directory:
     """Where the central directory is, and how many entries it is said to have.
 
     ``shift``: bytes before the archive proper (a self-extractor). ``behind``: bytes behind it and its comment.
-    ``disk``: the number of this volume, from 0.
+    ``disk``: the number of this volume, from 0. ``starts``: where each volume begins, where all are read as one file;
+    ``None`` for one that is missing.
     """
 
     entries: int
@@ -93,6 +94,7 @@ class Directory:
     shift: int
     behind: int
     disk: int
+    starts: tuple[int | None, ...] = ()
 
 
 def is_zip_tail(tail: bytes, size: int) -> bool:
@@ -102,12 +104,24 @@ def is_zip_tail(tail: bytes, size: int) -> bool:
     return directory is not None and directory.stop > directory.start
 
 
+def last_disk(tail: bytes) -> int:
+    """The number of the volume that a file with this end says it is; 0 where it is the only one, or says nothing."""
+    at = tail.rfind(END)
+    if at < 0 or len(tail) - at < _END_RECORD.size:
+        return 0
+    disk = int(_END_RECORD.unpack_from(tail, at)[1])
+    if disk == _MAX16 and tail[at - _LOCATOR64.size : at].startswith(_END64_LOCATOR) and at >= _LOCATOR64.size:
+        disk = int(_LOCATOR64.unpack_from(tail, at - _LOCATOR64.size)[3]) - 1
+    return disk if disk < _MAX16 else 0
+
+
 class ZipEntries:
     """Finds the entries of the archive in ``file``, of ``size`` bytes."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, starts: tuple[int | None, ...] = ()) -> None:
         self._file = file
         self._size = size
+        self._starts = starts
         self._searches = _DESCRIPTOR_SEARCHES
         self._window, self._window_at = b"", 0  # what find() looked through last
 
@@ -122,6 +136,8 @@ class ZipEntries:
         """Where the central directory is, or ``None`` without one."""
         tail = self.at(max(self._size - TAIL, 0), TAIL)
         found = _find_directory(tail, self._size, self.at)
+        if found is not None and self._starts:
+            return replace(found, shift=0, starts=self._starts)
         if found is not None and found.shift and found.behind and self.at(0, 4) == LOCAL:
             return None  # that of a zip inside; the end of this one is lost
         return found
@@ -240,8 +256,16 @@ def _central_entry(block: bytes, at: int, directory: Directory) -> tuple[ZipEntr
     if _MAX32 in (stored, size, header):
         stored, size, header = _zip64(extra, stored, size, header)
     mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
-    here = disk in (directory.disk, _MAX16)
-    return ZipEntry(raw, extra, flags, method, crc, stored, size, header + directory.shift, mode, disk, here, time), end
+    header, here = _place(directory, disk, header)
+    return ZipEntry(raw, extra, flags, method, crc, stored, size, header, mode, disk, here, time), end
+
+
+def _place(directory: Directory, disk: int, header: int) -> tuple[int, bool]:
+    """Where the header at ``header`` of a volume is in the file, and whether that volume is there."""
+    if not directory.starts:
+        return header + directory.shift, disk in (directory.disk, _MAX16)
+    start = directory.starts[disk] if disk < len(directory.starts) else None
+    return header + (start or 0), start is not None
 
 
 def _find_directory(tail: bytes, size: int, read: Callable[[int, int], bytes]) -> Directory | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import ChannelClosed, Message
 from leakmatch.pipeline.pool import Picture, Pool, Worker
+from leakmatch.pipeline.process import SEND_SECONDS
 from leakmatch.pipeline.tasks import FileTask, Setup
 from leakmatch.pipeline.worker import ANALYSER, READER
 from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome
@@ -103,6 +105,26 @@ def test_all_is_looked_at_once(pools: Callable[..., Pool], archive: FileTask) ->
     notes = Notes()
     pools().run([archive], notes)
     assert set(everything(notes).values()) == {"no-face"}
+
+
+def test_few_pictures_among_many_files_do_not_block_both_sides(pools: Callable[..., Pool], tmp_path: Path) -> None:
+    """Of such pictures the parent tells the reader one by one that they are done; the reader must take it."""
+    path = tmp_path / "sparse.zip"
+    pictures, between = 90, 200
+    with zipfile.ZipFile(path, "w") as target:
+        for i in range(pictures):
+            buffer = io.BytesIO()
+            Image.linear_gradient("L").resize((16, 16)).rotate(i).convert("RGB").save(buffer, "PNG")
+            target.writestr(f"{i:02}.png", buffer.getvalue())
+            for j in range(between):
+                target.writestr(f"{i:02}/{j:03}.txt", "text")
+    task = FileTask(0, path, Locator.root("source", "sparse.zip", b"sparse.zip", 0), path.stat().st_size)
+    pool, notes = pools(), Notes()
+    begun = time.monotonic()
+    pool.run([task], notes)
+    assert notes.finished_entries == {0: pictures * (between + 1) + 1}
+    assert len(notes.ended) == pictures * (between + 1) + 1
+    assert time.monotonic() - begun < SEND_SECONDS
 
 
 def test_analysers_killed_at_any_time_lose_nothing(pools: Callable[..., Pool], archive: FileTask) -> None:

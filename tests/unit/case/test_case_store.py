@@ -181,7 +181,7 @@ def test_an_existing_file_is_not_taken_for_a_new_case(sample, kit):
         ("UPDATE items SET primary_file = NULL, primary_position = NULL WHERE file = 1", "do not say of what"),
         (
             "INSERT INTO items SELECT 9, position, frame, locator, sha256, bytes, kind, outcome, detail,"
-            " NULL, NULL, 0, 0, NULL, NULL, NULL FROM items WHERE position = 4",
+            " NULL, NULL, 0, 0, NULL, NULL, NULL, NULL FROM items WHERE position = 4",
             "belong to no source file",
         ),
         ("DELETE FROM finished_files WHERE file = 2", "1 source files were not read"),

@@ -174,16 +174,16 @@ def _split(name: str) -> Part | None:
 def _zip(name: str) -> Part | None:
     if match := _ZIP.fullmatch(name):
         before, letter, digits = match.groups()
-        number, last = int(digits), ("ip" if letter[0] == "z" else "IP")
-        lasts, letters = (letter[0] + last + letter[1:], letter[0].swapcase() + last.swapcase() + letter[1:]), [letter]
-    elif match := _ZIP_LAST.fullmatch(name):
+        ip = "ip" if letter[0] == "z" else "IP"
+        last = letter[0] + ip + letter[1:]
+        other_last = letter[0].swapcase() + ip.swapcase() + letter[1:]
+        return Part("zip", int(digits), _volumes(before, letter, last), other=_volumes(before, letter, other_last))
+    if match := _ZIP_LAST.fullmatch(name):
         before, x = match.groups()
-        number, lasts = 0, (name[len(before) :],)
-        letters = ["z" + x, "Z" + x] if name[len(before)] == "z" else ["Z" + x, "z" + x]
-    else:
-        return None
-    usual, other = [_volumes(before, letter, last) for letter in letters for last in lasts]
-    return Part("zip", number, usual, other=other)
+        last = name[len(before) :]
+        letter = last[0]
+        return Part("zip", 0, _volumes(before, letter + x, last), other=_volumes(before, letter.swapcase() + x, last))
+    return None
 
 
 def _volumes(before: str, letter: str, last: str) -> Callable[[int], str]:

@@ -22,6 +22,12 @@ SCHEMA: Final = (
         sha256 BLOB,
         entries INTEGER NOT NULL        -- rows of the ledger that the walk of this file announced
     )""",
+    """CREATE TABLE stops (           -- where every walk of a file ends an item: see docs/isolation.md
+        file INTEGER NOT NULL, position INTEGER NOT NULL,
+        next INTEGER NOT NULL,          -- the position of what comes after the item and all that is in it
+        outcome TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (file, position)
+    ) WITHOUT ROWID""",
     """CREATE TABLE items (
         file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL,
         locator TEXT NOT NULL,

@@ -19,7 +19,7 @@ from leakmatch.case.sums import check_sums
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError
 from leakmatch.locator import Locator, printable
-from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome, QualityReason
+from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome, QualityReason, Stop
 
 
 class Key(NamedTuple):
@@ -213,6 +213,7 @@ class Case(Store):
             database.insert("candidates", batch.candidates)
             database.insert("crops", batch.crops)
             database.insert("incidents", [row for row in dict.fromkeys(batch.incidents) if not self._recorded(row)])
+            database.insert("stops", batch.stops)
             database.insert("finished_files", batch.finished_files)
             if batch.approximate is not None and batch.approximate != database.get("approximate"):
                 database.put("approximate", batch.approximate)
@@ -229,6 +230,16 @@ class Case(Store):
             "SELECT position FROM items WHERE file = ? AND frame = 0 ORDER BY position", (file,)
         ):
             yield position
+
+    def stops(self, file: int) -> tuple[Stop, ...]:
+        """Where walks of one source file end an item."""
+        rows = self._database.select(
+            "SELECT position, next, outcome, reason FROM stops WHERE file = ? ORDER BY position", (file,)
+        )
+        try:
+            return tuple(Stop(position, end, Outcome(outcome), reason) for position, end, outcome, reason in rows)
+        except ValueError as error:
+            raise IntegrityError(f"{self.path}: damaged: {error}. Restore it from a copy.") from error
 
     def root_sha256(self, file: int) -> bytes | None:
         """SHA-256 of a source file, if its own row is committed and it could be read."""
@@ -372,10 +383,11 @@ class Batch:
         self.crops: list[Row] = []
         self.incidents: list[Row] = []
         self.finished_files: list[Row] = []
+        self.stops: list[Row] = []
         self.approximate: dict[str, Any] | None = None  #: how faces were compared so far, where not exactly
 
     def __len__(self) -> int:
-        return len(self.items) + len(self.finished_files) + len(self.incidents)
+        return len(self.items) + len(self.finished_files) + len(self.incidents) + len(self.stops)
 
     def add_entry(self, file: int, entry: Entry, outcome: Outcome, detail: str, primary: Key | None = None) -> None:
         """An item that is not (or no longer) looked at: a container, no picture, a duplicate, a failure."""
@@ -426,6 +438,10 @@ class Batch:
         """Something that went wrong or is worth knowing."""
         message = printable(incident.message)
         self.incidents.append((file, incident.locator.to_json(), incident.stage, incident.code, message))
+
+    def add_stop(self, file: int, stop: Stop) -> None:
+        """Where walks of a source file end an item."""
+        self.stops.append((file, stop.position, stop.next, str(stop.outcome), printable(stop.reason)))
 
     def add_finished_file(self, file: int, sha256: bytes | None, entries: int) -> None:
         """A source file that was read to its end."""

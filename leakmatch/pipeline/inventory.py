@@ -15,7 +15,7 @@ from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.scan import Progress, no_progress
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
 from leakmatch.pipeline.tasks import Executor, FileTask
-from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Incident, ItemKind, Outcome
+from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Incident, ItemKind, Outcome, Stop
 from leakmatch.settings import Settings
 
 #: Places with problems that are told apart; what lies in further ones is only counted. Bounds the memory.
@@ -194,6 +194,9 @@ class SurveySink:
         """One of the sample cost workers their life."""
         self._sample.looked(task, entry, self._executor.looking_seconds, 0)
         self._problem(entry, Outcome.QUARANTINED, message)
+
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        """Files are walked once."""
 
     def read(self, task: FileTask, position: int) -> None:
         """Note how far the file is read."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from leakmatch.errors import UsageError, os_error
 from leakmatch.faces.runtime import Runtime
+from leakmatch.pipeline.confine import Confinement, offered
 from leakmatch.pipeline.tasks import Executor, Setup
 from leakmatch.records import Incident
 from leakmatch.settings import Settings
@@ -19,14 +23,21 @@ from leakmatch.sources.folder import SourceFile, inventory
 _PICTURE_BYTES: Final = 50_000  # a small photo; an archive of this size holds at least one
 
 _PASSWORDS_BYTES: Final = 4 << 20  # it has to fit into one frame
+_READABLE_BYTES: Final = 4 << 20  # as does this
+
+#: Endings of files that are read together with others: parts of split archives, and data with its index.
+_PART: Final = re.compile(
+    r"\.(part\d+|[a-z]\d{2,3}|\d{2,5}|zipx?|rar|7z|exe|tar|t?gz|t?bz2|t?xz|zst|lz4|rec|idx|lst|bin|cab|arj|ace)$", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Every file below the sources, in order, and what was noticed while listing them."""
+    """Every file below the ``sources``, in order, and what was noticed while listing them."""
 
     files: tuple[SourceFile, ...]
     incidents: tuple[Incident, ...]
+    sources: tuple[Path, ...]
 
     @property
     def pictures(self) -> int:
@@ -49,7 +60,7 @@ def take_inventory(sources: Sequence[Path]) -> Inventory:
                 files.append(found)
         if len(files) == before:
             raise UsageError(f"{source}: an empty folder; there is nothing to read.")
-    return Inventory(tuple(files), tuple(incidents))
+    return Inventory(tuple(files), tuple(incidents), tuple(sources))
 
 
 def can_isolate() -> bool:
@@ -101,11 +112,53 @@ def start(
         dimension=pack.embedder.dimension,
         passwords=tuple(line.hex() for line in read_passwords(settings)),
         listing=listing,
+        readable=tuple(map(_travelling, readable(inventory.sources))),
+        listed=tuple({_travelling(source.absolute().parent): None for source in inventory.sources if source.is_file()}),
     )
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool
 
-        return Pool(setup, max(1, min(settings.worker_count, inventory.pictures)))
+        return Pool(setup, max(1, min(settings.worker_count, inventory.pictures)), settings.scratch)
     from leakmatch.pipeline.inline import Inline
 
-    return Inline(setup)
+    return Inline(setup, settings.scratch)
+
+
+def confinement(settings: Settings) -> Confinement | None:
+    """What holds the workers of a run on this machine, ``None`` where there are none."""
+    return offered() if settings.isolation and can_isolate() else None
+
+
+def readable(sources: Iterable[Path]) -> list[Path]:
+    """What a reader may open of the disk: the sources, and beside a source that is a file the other parts of its set.
+
+    Where these are more than fit into a frame, the folders that they lie in.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        found[source.absolute()] = None
+        if source.is_file():
+            stem = _stem(source.name)
+            found |= {path: None for path in _beside(source.absolute().parent) if _stem(path.name) == stem}
+    if sum(2 * len(os.fsencode(path)) for path in found) > _READABLE_BYTES:
+        return list({(path if path.is_dir() else path.parent): None for path in found})
+    return list(found)
+
+
+@cache
+def _beside(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if _PART.search(path.name)]
+    except OSError:
+        return []  # a folder that may be passed through only
+
+
+def _stem(name: str) -> str:
+    """The name without what tells the parts of one set apart, and not without any other ending."""
+    while _PART.search(name):
+        name = _PART.sub("", name)
+    return name.lower()
+
+
+def _travelling(path: Path) -> str:
+    return os.fsencode(path).hex()

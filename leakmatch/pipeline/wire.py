@@ -59,6 +59,7 @@ def entry_fields(entry: Entry) -> Fields:
         "detail": entry.detail,
         "members": entry.members,
         "format": entry.format,
+        "cut": entry.cut,
     }
 
 
@@ -79,6 +80,7 @@ def read_entry(message: Message) -> Entry:
             _text(fields["detail"]),
             members=None if fields["members"] is None else _count(fields["members"]),
             format=_format(fields["format"]),
+            cut=fields["cut"] is True and fields["outcome"] is not None,
         )
     except UNSOUND as error:
         raise ProtocolError(f"A worker sent a malformed entry ({error}).") from error

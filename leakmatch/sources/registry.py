@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final, cast
 
-from leakmatch.sources import datasets
+from leakmatch.sources import datasets, rar_header, sevenzip_header
 from leakmatch.sources.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
 from leakmatch.sources.lzw import LZW
 from leakmatch.sources.members import Container
@@ -31,17 +31,23 @@ _COMPRESSED: Final = (
 
 _ISO_AT: Final = 0x8001
 
-#: Containers that are recognised and not read by this version: (offset, signature, what it is).
-_UNREAD: Final = (
-    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
-    (0, b"Rar!\x1a\x07", "rar"),
+#: Archives that libraries read: (offset, signature, kind).
+_ARCHIVES: Final = (
+    (0, sevenzip_header.SIGNATURE, "7z"),
+    (0, rar_header.SIGNATURE, "rar"),
     (0, b"MSCF\0\0\0\0", "cab"),
     (_ISO_AT, b"CD001", "iso"),
     (0, b"!<arch>\n", "ar"),
-    (0, b"070701", "cpio"),
-    (0, b"070702", "cpio"),
-    (0, b"070707", "cpio"),
+    *((0, b"07070" + digit, "cpio") for digit in (b"1", b"2", b"7")),
+    (0, b"070727", "cpio"),
     (0, b"xar!", "xar"),
+    (0, b"\xed\xab\xee\xdb", "rpm"),
+    (0, b"WARC/", "warc"),
+)
+
+#: Containers that are recognised and not read by this version: (offset, signature, what it is).
+_UNREAD: Final = (
+    (_ISO_AT, b"BEA01", "udf"),
     (0, b"\x89LZO\0\r\n\x1a\n", "lzop"),
     (0, b"ITSF", "chm"),
 )
@@ -50,13 +56,13 @@ _BEGINNINGS: Final = frozenset(
     {
         b"PK",
         *(signature[:2] for signature, _ in _COMPRESSED),
-        *(signature[:2] for at, signature, _ in _UNREAD if not at),
+        *(signature[:2] for at, signature, _ in (*_ARCHIVES, *_UNREAD) if not at),
     }
 )
 
 # Self-extracting archives: a program, and behind it the archive.
 _PROGRAMS: Final = (b"MZ", b"\x7fELF")
-_CARRIED: Final = ((b"Rar!\x1a\x07", "rar"), (b"7z\xbc\xaf\x27\x1c", "7z"))
+_CARRIED: Final = ((rar_header.find_start, "rar"), (sevenzip_header.find_start, "7z"))
 STUB_BYTES: Final = 1 << 20
 
 #: Who reads what: the module and the function that makes a :class:`Container` of an :class:`Opening`. Imported at the
@@ -64,6 +70,9 @@ STUB_BYTES: Final = 1 << 20
 READERS: Final[dict[str, str]] = {
     "zip": "zip:open_zip",
     "tar": "tar:open_tar",
+    "7z": "sevenzip:open_sevenzip",
+    "rar": "rar:open_rar",
+    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "warc", "xar"), "libarchive:open_libarchive"),
     **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "compress"), "compressed:open_compressed"),
     **dict.fromkeys(DEMUXERS, "video:open_video"),
     **datasets.READERS,
@@ -87,9 +96,9 @@ def detect(head: bytes) -> str | None:
     if kind := datasets.recognise(head):
         return kind
     if _is_old_cpio(head):
-        return UNREAD_PREFIX + "cpio"
+        return "cpio"
     if _is_lha(head):
-        return UNREAD_PREFIX + "lha"
+        return "lha"
     return "lzma" if _is_lzma_alone(head) else detect_video(head)
 
 
@@ -99,8 +108,8 @@ def is_program(head: bytes) -> bool:
 
 
 def carried(beginning: bytes) -> str | None:
-    """What archive a program carries, by its first :data:`STUB_BYTES`; like :func:`detect`."""
-    return next((UNREAD_PREFIX + name for signature, name in _CARRIED if signature in beginning), None)
+    """What archive a program carries, by its first :data:`STUB_BYTES`; its reader finds where it begins."""
+    return next((kind for find, kind in _CARRIED if find(beginning) is not None), None)
 
 
 def open_container(opening: Opening) -> Container:
@@ -116,6 +125,9 @@ def _by_signature(head: bytes) -> str | None:
     for signature, method in _COMPRESSED:
         if head.startswith(signature) and (method not in _CONFIRMED or _CONFIRMED[method](head)):
             return _behind_skippable(head) if signature in SKIPPABLE else method
+    for offset, signature, name in _ARCHIVES:
+        if head.startswith(signature, offset):
+            return name
     for offset, signature, name in _UNREAD:
         if head.startswith(signature, offset):
             return UNREAD_PREFIX + name

@@ -50,7 +50,7 @@ class Scratch:
             yield copy.named()
 
     def file(self) -> IO[bytes]:
-        """An empty file that is gone when it is closed. The caller accounts for it by :meth:`take` and :meth:`give_back`."""
+        """An empty file, gone when it is closed. The caller accounts for it by :meth:`take` and :meth:`give_back`."""
         if self._folder is None:
             return os.fdopen(os.memfd_create("scratch", os.MFD_CLOEXEC), "w+b")
         return cast(IO[bytes], tempfile.NamedTemporaryFile(dir=self._folder))
@@ -70,7 +70,8 @@ class Scratch:
 
 def no_room(why: str) -> ItemError:
     """What is said of an item for which there is no room."""
-    return ItemError(Outcome.OVER_BUDGET, "over-budget", f"it is too large to be read again: {why}")
+    message = f"it is too large to be read again: {why}"
+    return ItemError(Outcome.OVER_BUDGET, "over-budget", message, steady=False)
 
 
 class Spool:

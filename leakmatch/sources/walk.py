@@ -1,7 +1,7 @@
 """The walk: every member of every container, nested ones too, ends in exactly one entry.
 
-Runs in an untrusted worker. Nothing is written to disk: a nested container is held in memory while the budget lets
-it, and read in place, by going over its data again, where it is larger.
+Runs in an untrusted worker. Nothing is written to disk but to the scratch space: a nested container is held in memory
+while the budget lets it, and read in place, by going over its data again, where it is larger.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,12 +17,12 @@ from typing import BinaryIO, cast
 
 from leakmatch.errors import ItemError
 from leakmatch.locator import Locator
-from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
+from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome, Stop
 from leakmatch.sources.datasets.signatures import is_plain_text
 from leakmatch.sources.datasets.text import Search
 from leakmatch.sources.guard import over_budget, reading, unsupported
 from leakmatch.sources.members import Member, Note
-from leakmatch.sources.meter import Meter, OverBudget, metered
+from leakmatch.sources.meter import Clock, Meter, OverBudget, metered
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.passwords import Passwords
@@ -68,6 +68,14 @@ def silent(_: int) -> None:
     """Nobody wants to know how far the walk is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What earlier walks of the same bytes have shown. They came to the position before ``end``; ``stops`` by place."""
+
+    end: int = 0
+    stops: Mapping[int, Stop] = field(default_factory=dict)
+
+
 def walk(
     path: Path,
     root: Locator,
@@ -77,6 +85,8 @@ def walk(
     progress: Callable[[int], None] = silent,
     passwords: Passwords | None = None,
     scratch: Scratch | None = None,
+    before: Before | None = None,
+    working: Callable[[int], None] = silent,
 ) -> Iterator[Entry | Incident]:
     """The entries of the file ``path``: itself at position 0, and every member if it is a container.
 
@@ -85,8 +95,9 @@ def walk(
     ``None`` and their bytes as payload. For positions that are not ``wanted`` the payload may be missing; such pictures
     may be passed over unread, and then do not count against the budget. ``progress`` is told, several times for each
     member, how many bytes of the file were read, again from 0 when it is read again. ``passwords`` are tried on what is
-    locked; ``scratch`` is where bytes go that a library gives once only, or wants as a file. Raises nothing for bad
-    input.
+    locked; ``scratch`` is where bytes go that a library gives once only, or wants as a file. ``before``: what earlier
+    walks have shown; time is counted only where none of them has been. ``working`` is told the position of the
+    innermost item that is worked on. Raises nothing for bad input.
     """
     try:
         with reading("the file"):
@@ -99,13 +110,17 @@ def walk(
     with file:
         watched = _Watched(file, progress)
         buffered = cast(BinaryIO, io.BufferedReader(watched, 1 << 18))
-        walker = _Walker(budget, is_image, wanted, watched.pulse, passwords or Passwords(), scratch or Scratch())
+        tools = passwords or Passwords(), scratch or Scratch()
+        walker = _Walker(budget, is_image, wanted, watched, *tools, before or Before(), working)
         volumes = Volumes(path)
         meter = Meter(budget, max(set_size(volumes), size))
         item = _Item(
             root, size, meter, lambda: _from_start(buffered), buffered, volumes=volumes, whole=cut_set(volumes)
         )
-        yield from walker.visit(item)
+        for found in walker.visit(item):
+            watched.clock.charge()
+            yield found
+            watched.clock.skip()  # what the taker does with it is not the item's work
 
 
 def _from_start(file: BinaryIO) -> BinaryIO:
@@ -159,16 +174,20 @@ class _Walker:
         budget: Budget,
         is_image: Callable[[bytes], str | bool | None],
         wanted: Callable[[int], bool],
-        pulse: Callable[[], None],
+        file: _Watched,
         passwords: Passwords,
         scratch: Scratch,
+        before: Before,
+        working: Callable[[int], None],
     ) -> None:
         self._budget = budget
         self._is_image = is_image
         self._wanted = wanted
-        self._pulse = pulse
+        self._file = file
         self._passwords = passwords
         self._scratch = scratch
+        self._before = before
+        self._working = working
         self._depth = min(budget.depth, DEEPEST)
         self._next = 0
         self._held = 0
@@ -176,8 +195,28 @@ class _Walker:
     def visit(self, item: _Item) -> Iterator[Entry | Incident]:
         """The entries of one item and of everything inside it."""
         position, self._next = self._next, self._next + 1
+        self._at(item, position, position)
         for note in item.notes:
             yield Incident(item.locator, _STAGE, note.code, note.message)
+        stop = self._before.stops.get(position)
+        if stop is not None and not any(self._wanted(inner) for inner in range(position + 1, stop.next)):
+            self._next = stop.next
+            kind = ItemKind.OTHER if stop.next == position + 1 else ItemKind.CONTAINER
+            yield from self._failed(item, position, kind, _Read(), _stopped(stop))
+            return
+        yield from self._opened(item, position)
+
+    def _at(self, item: _Item, position: int, reached: int) -> None:
+        """``item`` is at work now; what comes of it has the position ``reached``, or a later one."""
+        self._working(position)
+        self._file.clock.at(item.meter, on=reached >= self._before.end)
+
+    def _pulse(self) -> None:
+        """Tell that the walk goes on. Raises :class:`OverBudget` where the time for an item is up."""
+        self._file.pulse()
+        self._file.clock.check()
+
+    def _opened(self, item: _Item, position: int) -> Iterator[Entry | Incident]:
         read = self._start(item)
         kind = detect(read.head)
         picture = kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES])
@@ -273,8 +312,7 @@ class _Walker:
         elif read.error is not None:
             yield from self._failed(item, position, ItemKind.OTHER, read, read.error)
         elif kind := carried(read.stub):
-            read.format = kind.removeprefix(UNREAD_PREFIX)
-            yield from self._failed(item, position, ItemKind.CONTAINER, read, _unread(kind))
+            yield from self._container(item, position, read, kind)
         else:
             detail = "" if read.size else "empty"
             yield Entry(item.locator, position, ItemKind.OTHER, read.size, read.sha256, Outcome.NOT_IMAGE, detail)
@@ -307,6 +345,7 @@ class _Walker:
             str(error),
             members=read.members,
             format=read.format,
+            cut=not error.steady,
         )
 
     # Containers
@@ -323,7 +362,7 @@ class _Walker:
             if item.locator.depth >= self._depth:
                 failure = over_budget(f"containers are nested more than {self._depth} deep")
             elif not isinstance(failure, OverBudget):
-                found = yield from self._members(item, read, kind)
+                found = yield from self._members(item, position, read, kind)
                 if item.whole is not None:
                     found = item.whole.failure(found)
                 failure = failure or found  # that the data ends early explains what the reader stumbled over
@@ -334,6 +373,8 @@ class _Walker:
                 raise
         finally:
             self._held -= held
+            if self._wanted(position):  # its row comes last: all that earlier walks came to is in it
+                self._next = max(self._next, self._before.end)
         if failure is None:
             yield Entry(
                 item.locator,
@@ -348,9 +389,12 @@ class _Walker:
         else:
             yield from self._failed(item, position, ItemKind.CONTAINER, read, failure)
 
-    def _members(self, item: _Item, read: _Read, kind: str) -> Generator[Entry | Incident, None, ItemError | None]:
+    def _members(
+        self, item: _Item, position: int, read: _Read, kind: str
+    ) -> Generator[Entry | Incident, None, ItemError | None]:
         """Visit every member; returns (as a generator does) why not all could be read, or ``None``."""
         what = f"the {kind} archive" if kind in (ZIP, TAR) else f"the {kind} data"
+        stop = self._before.stops.get(position)
         failure: ItemError | None = None
         notes: list[Note] = []
         try:
@@ -359,6 +403,9 @@ class _Walker:
                 members, notes = container.members(), container.notes
             read.members = read.members or 0
             for index in count():
+                self._at(item, position, self._next)
+                if stop is not None and self._next >= stop.next:
+                    raise _stopped(stop)
                 with reading(what):
                     member = next(members, None)
                 if member is None:
@@ -434,6 +481,11 @@ class _Walker:
             yield Entry(item.locator, position, ItemKind.OTHER, 0, None, Outcome.NOT_IMAGE, member.special)
 
 
+def _stopped(stop: Stop) -> ItemError:
+    code = "worker-lost" if stop.outcome is Outcome.QUARANTINED else "over-budget"
+    return ItemError(stop.outcome, code, stop.reason)
+
+
 def _unread(kind: str) -> ItemError:
     return unsupported(f"{kind.removeprefix(UNREAD_PREFIX)} archives are not read by this version")
 
@@ -456,6 +508,7 @@ class _Watched(Seekable):
         super().__init__()
         self._file, self._progress = file, progress
         self._told = 0
+        self.clock = Clock()
 
     def _read_at(self, at: int, size: int) -> bytes:
         try:
@@ -467,6 +520,7 @@ class _Watched(Seekable):
             self._file.seek(at)  # what lies before a bad place is not lost with it
             data = self._file.read(_SECTOR)
         self._told = at + len(data)
+        self.clock.charge(len(data))
         self.pulse()
         return data
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import os
 import signal
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,9 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import ChannelClosed, Message
 from leakmatch.pipeline.pool import Picture, Pool, Worker
-from leakmatch.pipeline.process import SEND_SECONDS
 from leakmatch.pipeline.tasks import FileTask, Setup
 from leakmatch.pipeline.worker import ANALYSER, READER
-from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome, Stop
 
 COUNT = 12
 
@@ -34,6 +33,7 @@ class Notes:
         self.ended: dict[int, str] = {}
         self.incidents: list[Incident] = []
         self.finished_entries: dict[int, int] = {}
+        self.stops: list[Stop] = []
         self.on_tick: Callable[[], None] = lambda: None
 
     def found(self, task: FileTask, entry: Entry) -> bool:
@@ -52,6 +52,9 @@ class Notes:
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         assert entry.position not in self.ended
         self.ended[entry.position] = "lost"
+
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        self.stops.append(stop)
 
     def read(self, task: FileTask, position: int) -> None:
         assert 0 <= position <= task.size
@@ -81,11 +84,12 @@ def pack(pack_home: Path) -> Pack:
 
 
 @pytest.fixture
-def pools(pack: Pack) -> Iterator[Callable[..., Pool]]:
+def pools(pack: Pack, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
     opened: list[Pool] = []
 
     def make(kind: type[Pool] = Pool, seconds: float = 60.0) -> Pool:
-        pool = kind(Setup(str(pack.folder), "onnxruntime", Budget(seconds=seconds), False, pack.model_id, 128), 2)
+        told = Setup(str(pack.folder), "onnxruntime", Budget(seconds=seconds), False, pack.model_id, 128)
+        pool = kind(replace(told, readable=(os.fsencode(tmp_path).hex(),)), 2)
         opened.append(pool)
         return pool
 
@@ -105,26 +109,6 @@ def test_all_is_looked_at_once(pools: Callable[..., Pool], archive: FileTask) ->
     notes = Notes()
     pools().run([archive], notes)
     assert set(everything(notes).values()) == {"no-face"}
-
-
-def test_few_pictures_among_many_files_do_not_block_both_sides(pools: Callable[..., Pool], tmp_path: Path) -> None:
-    """Of such pictures the parent tells the reader one by one that they are done; the reader must take it."""
-    path = tmp_path / "sparse.zip"
-    pictures, between = 90, 200
-    with zipfile.ZipFile(path, "w") as target:
-        for i in range(pictures):
-            buffer = io.BytesIO()
-            Image.linear_gradient("L").resize((16, 16)).rotate(i).convert("RGB").save(buffer, "PNG")
-            target.writestr(f"{i:02}.png", buffer.getvalue())
-            for j in range(between):
-                target.writestr(f"{i:02}/{j:03}.txt", "text")
-    task = FileTask(0, path, Locator.root("source", "sparse.zip", b"sparse.zip", 0), path.stat().st_size)
-    pool, notes = pools(), Notes()
-    begun = time.monotonic()
-    pool.run([task], notes)
-    assert notes.finished_entries == {0: pictures * (between + 1) + 1}
-    assert len(notes.ended) == pictures * (between + 1) + 1
-    assert time.monotonic() - begun < SEND_SECONDS
 
 
 def test_analysers_killed_at_any_time_lose_nothing(pools: Callable[..., Pool], archive: FileTask) -> None:

@@ -23,6 +23,7 @@ _DATABASE = struct.Struct("<IHHQQQQQ")  # pad, flags, depth, branch, leaf, overf
 _NODE = struct.Struct("<HHHH")  # low and high part of the size or page, flags, size of the key
 _BRANCH, _LEAF, _OVERFLOW, _LEAF2 = 1, 2, 4, 0x20
 _BIG, _DATABASE_INSIDE, _DUPLICATES = 1, 2, 4
+_SEVERAL: Final = 4  # values for one key
 _META_DATABASES: Final = 16 + 24
 _TRANSACTION: Final = _META_DATABASES + 2 * _DATABASE.size + 8
 _NO_PAGE: Final = (1 << 64) - 1
@@ -54,14 +55,17 @@ class Lmdb:
         self._pulse = opening.pulse
         self._page = 4096
         self._seen = bytearray()  # one bit for each page
+        self._count = 0  # of the values of the main database
         self._failure: ItemError | None = None
 
     def members(self) -> Iterator[Member]:
         """Every value, by key; behind damage in the order of the pages."""
-        root = self._meta()
+        root, announced = self._meta()
         self._seen = bytearray(self._size // self._page // 8 + 1)
         if root != _NO_PAGE:
             yield from map(self._member, self._tree(root, b"", 0))
+        if announced is not None and self._count != announced:
+            self._fail(corrupt(f"it announces {announced:,} values and lists {self._count:,}"))
         if self._failure is not None:
             yield from map(self._member, self._stray())
             raise self._failure
@@ -70,8 +74,8 @@ class Lmdb:
         self._file.seek(min(start, FURTHEST))
         return self._file.read(size)
 
-    def _meta(self) -> int:
-        """The root page of the newer of the two meta pages; sets the page size."""
+    def _meta(self) -> tuple[int, int | None]:
+        """Root page and number of values by the newer of the two meta pages; sets the page size."""
         first = self._at(0, _TRANSACTION + 8)
         if len(first) < _TRANSACTION + 8:
             raise truncated("the first page ends early")
@@ -85,7 +89,8 @@ class Lmdb:
         else:
             self._fail(corrupt("the second of its first pages is damaged"))
         newest = max(metas, key=lambda meta: int.from_bytes(meta[_TRANSACTION : _TRANSACTION + 8], "little"))
-        return int(_DATABASE.unpack_from(newest, _META_DATABASES + _DATABASE.size)[-1])
+        _, flags, *_, entries, root = _DATABASE.unpack_from(newest, _META_DATABASES + _DATABASE.size)
+        return root, None if flags & _SEVERAL else entries
 
     def _fail(self, error: ItemError) -> None:
         self._failure = self._failure or error
@@ -149,6 +154,7 @@ class Lmdb:
             return
         for place, (low, high, kind, size_of_key), key in self._nodes(page):
             size, data = low | high << 16, place + _NODE.size + size_of_key
+            self._count += within is None and not prefix
             if within is not None:  # the duplicates of a key are kept as keys
                 yield _Value(within, start + place + _NODE.size, size_of_key)
             elif kind & _DATABASE_INSIDE:

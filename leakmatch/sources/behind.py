@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+
 from leakmatch.sources import rar_header, sevenzip_header
 from leakmatch.sources.tar_headers import BLOCK, is_header
 from leakmatch.sources.zip_entries import LOCAL, LOCAL_HEADER
 
-_USTAR: Final = b"ustar"
-_USTAR_AT: Final = 257
 _LOOK_AHEAD: Final = 1 << 12  # what a header that begins at the end of a block may need of the next one
 
 # A tighter reading of APPNOTE 4.4 than the zip reader's, which knows that it reads a zip.
@@ -45,23 +45,30 @@ class Behind:
         return sorted(self.found.items(), key=lambda pair: pair[1])
 
     def _look(self, stop: int) -> None:
-        """Look for archives that begin before ``stop`` of the window."""
-        start = self._looked - self._at
-        for kind, find in _FINDERS:
-            if kind not in self.found and (at := find(self._window, start, stop)) is not None:
-                self.found[kind] = self._at + at
+        """Look for archives whose signature lies before ``stop`` of the window."""
+        for at in _signatures(self._window, self._looked - self._at, stop):
+            kind, before, holds = _KINDS.get(self._window[at : at + 4], _NONE)
+            start = at - before
+            if kind not in self.found and self._at + start > 0 <= start and holds(self._window[start:][:_LOOK_AHEAD]):
+                self.found[kind] = self._at + start
         self._looked = self._at + stop
         kept = max(stop - BLOCK, 0)  # a tar is known by what lies in the middle of its header
         self._window, self._at = self._window[kept:], self._at + kept
 
 
-def _find_zip(window: bytes, start: int, stop: int) -> int | None:
-    at = window.find(LOCAL, start)
-    while 0 <= at < stop:
-        if _is_zip(window[at : at + LOCAL_HEADER.size + _LONGEST_NAME]):
-            return at
-        at = window.find(LOCAL, at + 1)
-    return None
+def _signatures(window: bytes, start: int, stop: int) -> list[int]:
+    """Where the first three bytes of a signature stand, rising. (By numpy: ``bytes.find`` takes ten times as long.)"""
+    bytes_ = np.frombuffer(window, np.uint8)
+    stop = min(stop, len(window) - 2)
+    if stop <= start:
+        return []
+    first, second, third = bytes_[start:stop], bytes_[start + 1 : stop + 1], bytes_[start + 2 : stop + 2]
+    found: list[int] = []
+    for signature in _KINDS:
+        hits = (first == signature[0]) & (second == signature[1]) & (third == signature[2])
+        if hits.any():
+            found += (start + np.flatnonzero(hits)).tolist()
+    return sorted(found)
 
 
 def _is_zip(head: bytes) -> bool:
@@ -83,32 +90,23 @@ def _is_zip(head: bytes) -> bool:
     )
 
 
-def _find_by(signature: bytes, find: Callable[[bytes], int | None]) -> Callable[[bytes, int, int], int | None]:
-    def finder(window: bytes, start: int, stop: int) -> int | None:
-        at = window.find(signature, start)
-        while 0 <= at < stop:
-            # One byte before it: what begins at the very beginning is believed there without being looked at.
-            if find(b"\0" + window[at : at + _LOOK_AHEAD]) == 1:
-                return at
-            at = window.find(signature, at + 1)
-        return None
-
-    return finder
+def _is_sevenzip(head: bytes) -> bool:
+    return sevenzip_header.find_start(b"\0" + head) == 1  # what begins at 0 it believes without looking at it
 
 
-def _find_tar(window: bytes, start: int, stop: int) -> int | None:
-    at = window.find(_USTAR, max(start, 0) + _USTAR_AT)
-    while 0 <= at - _USTAR_AT < stop:
-        begin = at - _USTAR_AT
-        if is_header(window[begin : begin + BLOCK]):
-            return begin
-        at = window.find(_USTAR, at + 1)
-    return None
+def _is_rar(head: bytes) -> bool:
+    return rar_header.find_start(b"\0" + head) == 1
 
 
-_FINDERS: Final = (
-    ("zip", _find_zip),
-    ("7z", _find_by(sevenzip_header.SIGNATURE, sevenzip_header.find_start)),
-    ("rar", _find_by(rar_header.SIGNATURE, rar_header.find_start)),
-    ("tar", _find_tar),
-)
+def _is_tar(head: bytes) -> bool:
+    return is_header(head[:BLOCK])
+
+
+#: By the first four bytes of a signature: the kind, how far before them it begins, whether what begins there is one.
+_KINDS: Final[dict[bytes, tuple[str, int, Callable[[bytes], bool]]]] = {
+    LOCAL: ("zip", 0, _is_zip),
+    sevenzip_header.SIGNATURE[:4]: ("7z", 0, _is_sevenzip),
+    rar_header.SIGNATURE[:4]: ("rar", 0, _is_rar),
+    b"usta": ("tar", 257, _is_tar),
+}
+_NONE: Final = ("", 0, lambda _: False)

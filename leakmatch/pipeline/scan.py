@@ -283,7 +283,8 @@ def _tasks(case: Case, inventory: Inventory) -> Iterator[FileTask]:
     for number, file in enumerate(inventory.files):
         if number not in done and file.outcome is None:
             stored = Ranges.of(case.stored_positions(number))
-            yield FileTask(number, file.path, file.locator, file.size, stored, case.stops(number))
+            again = case.stops(number), case.carriers(number)
+            yield FileTask(number, file.path, file.locator, file.size, stored, *again)
 
 
 # What the case began with

@@ -150,7 +150,9 @@ def test_chunks_that_expand_too_far():
 
 
 def test_a_user_block_and_another_container():
-    data = datasets.in_hdf5(lambda file: file.create_dataset("x", data=np.frombuffer(picture(1), np.uint8)), userblock_size=512)
+    data = datasets.in_hdf5(
+        lambda file: file.create_dataset("x", data=np.frombuffer(picture(1), np.uint8)), userblock_size=512
+    )
     data = b"MATLAB 7.3 MAT-file".ljust(512, b"\0") + data[512:]
     assert walked(data).pictures == [picture(1)]
     assert walked(zip_of([(b"a.mat", data)])).pictures == [picture(1)]

@@ -79,7 +79,7 @@ def test_the_checksum():
     for size in (0, 1, 32_767, 32_768, 100_001):
         data = generator.bytes(size)
         whole = 0
-        for byte in data[: 2000]:
+        for byte in data[:2000]:
             whole = crc32c(bytes((byte,)), whole)
         assert whole == crc32c(data[:2000])
         assert crc32c(data) == crc32c(data[size // 3 :], crc32c(data[: size // 3]))
@@ -88,7 +88,7 @@ def test_the_checksum():
 
 def test_every_value_that_is_no_text():
     one = datasets.example({
-        "image/encoded": [picture(1)], "image/class/text": [b"somebody"], "crops": [picture(2), picture(3)], "n": [1, 2],
+        "image/encoded": [picture(1)], "image/class/text": [b"somebody"], "crops": [picture(2), picture(3)], "n": [1],
     })  # fmt: skip
     walk = walked(datasets.framed(one) + datasets.framed(datasets.example({"x": [b"\0\1"]})))
     assert names(walk) == ["0/image/encoded", "0/crops", "0/crops.1", "1/x"]
@@ -98,15 +98,21 @@ def test_every_value_that_is_no_text():
 def test_a_sequence_example():
     frame = datasets.field(1, datasets.field(1, picture(1)))
     other = datasets.field(1, datasets.field(1, picture(2)))
-    lists = datasets.field(1, datasets.field(1, b"frames") + datasets.field(2, datasets.field(1, frame) + datasets.field(1, other)))
-    context = datasets.field(1, datasets.field(1, b"id") + datasets.field(2, datasets.field(1, datasets.field(1, b"7"))))
+    lists = datasets.field(
+        1, datasets.field(1, b"frames") + datasets.field(2, datasets.field(1, frame) + datasets.field(1, other))
+    )
+    context = datasets.field(
+        1, datasets.field(1, b"id") + datasets.field(2, datasets.field(1, datasets.field(1, b"7")))
+    )
     walk = walked(datasets.framed(datasets.field(1, context) + datasets.field(2, lists)))
     assert walk.pictures == [picture(1), picture(2)]
 
 
 def test_bare_pixels_with_their_size():
     photo = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    data = datasets.framed(datasets.example({"image_raw": [photo.tobytes()], "height": [20], "width": [30], "depth": [3]}))
+    data = datasets.framed(
+        datasets.example({"image_raw": [photo.tobytes()], "height": [20], "width": [30], "depth": [3]})
+    )
     opening = Opening(detect(data), io.BytesIO(data), len(data), "x")
     (member,) = open_container(opening).members()
     assert member.open().read() == picture_file(photo, "HWC").read()

@@ -20,8 +20,14 @@ def names(walk, depth=1):
 
 
 def test_every_blob_of_every_table():
-    script = 'CREATE TABLE t (name, photo); CREATE TABLE "odd ""name" (x); CREATE TABLE w (k PRIMARY KEY, v) WITHOUT ROWID'
-    rows = [BLOB, ('INSERT INTO "odd ""name" VALUES (?)', (picture(2),)), ("INSERT INTO w VALUES (?, ?)", (7, picture(3)))]
+    script = (
+        'CREATE TABLE t (name, photo); CREATE TABLE "odd ""name" (x); CREATE TABLE w (k PRIMARY KEY, v) WITHOUT ROWID'
+    )
+    rows = [
+        BLOB,
+        ('INSERT INTO "odd ""name" VALUES (?)', (picture(2),)),
+        ("INSERT INTO w VALUES (?, ?)", (7, picture(3))),
+    ]
     walk = walked(datasets.in_sqlite(script, rows))
     assert walk.pictures == [picture(n) for n in (1, 2, 3)]
     assert names(walk) == ["t/1/photo", 'odd "name/1/x', "w/1/v"]
@@ -39,7 +45,7 @@ def test_base64_and_longer_texts():
     rows = [
         ("INSERT INTO t VALUES (?)", (text,)),
         ("INSERT INTO t VALUES (?)", ("data:image/jpeg;base64," + text,)),
-        ("INSERT INTO t VALUES (?)", ('{"photo": "%s"}' % text,)),
+        ("INSERT INTO t VALUES (?)", (f'{{"photo": "{text}"}}',)),
         ("INSERT INTO t VALUES (?)", ("plain text " * 100,)),
     ]
     walk = walked(datasets.in_sqlite("CREATE TABLE t (x TEXT)", rows))

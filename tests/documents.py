@@ -12,7 +12,9 @@ def stream(dictionary: bytes, data: bytes) -> bytes:
     return b"<< %b /Length %d >>\nstream\n%b\nendstream" % (dictionary, len(data), data)
 
 
-def image(width: int, height: int, data: bytes, space: bytes = b"/DeviceRGB", bits: int = 8, more: bytes = b"") -> bytes:
+def image(
+    width: int, height: int, data: bytes, space: bytes = b"/DeviceRGB", bits: int = 8, more: bytes = b""
+) -> bytes:
     head = b"/Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace %b /BitsPerComponent %d "
     return stream(head % (width, height, space, bits) + more, data)
 

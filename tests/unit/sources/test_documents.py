@@ -112,14 +112,16 @@ def test_what_is_not_read_is_told():
     jbig = documents.image(30, 20, b"x", more=b"/Filter /JBIG2Decode")
     large = documents.image(60_000, 60_000, b"x")
     none = documents.image(0, 20, b"x")
-    walk = walked(documents.pdf({4: jbig, 5: large, 6: none, 7: documents.image(30, 20, JPEG, more=b"/Filter /DCTDecode")}))
+    walk = walked(
+        documents.pdf({4: jbig, 5: large, 6: none, 7: documents.image(30, 20, JPEG, more=b"/Filter /DCTDecode")})
+    )
     outcomes = [e.outcome for e in walk.below(1)]
     assert outcomes == [Outcome.UNREADABLE, Outcome.OVER_BUDGET, Outcome.UNREADABLE, None]
 
 
 def test_a_stream_that_expands_too_far():
-    bomb = documents.image(100, 100, documents.flate(bytes(300 << 20)), more=b"/Filter /FlateDecode")
-    twice = documents.flate(documents.flate(bytes(200 << 20)))
+    bomb = documents.image(100, 100, documents.flate(bytes(90 << 20)), more=b"/Filter /FlateDecode")
+    twice = documents.flate(documents.flate(bytes(90 << 20)))
     nested = documents.image(100, 100, twice, more=b"/Filter [/FlateDecode /FlateDecode]")
     walk = walked(documents.pdf({4: bomb, 5: nested}))
     assert {e.outcome for e in walk.below(1)} == {Outcome.OVER_BUDGET}
@@ -148,7 +150,11 @@ def test_objects_that_lead_in_circles(objects):
 
 def test_damaged_documents():
     data = documents.pdf({4: documents.image(30, 20, JPEG, more=b"/Filter /DCTDecode")})
-    assert JPEG in walked(data[: data.find(b"xref")] + b"junk").pictures, "without a directory"
+    flate = documents.image(30, 20, documents.flate(PHOTO.tobytes()), more=b"/Filter /FlateDecode")
+    other = documents.pdf({4: flate, 5: documents.stream(b"/Type /EmbeddedFile", picture(1))})
+    walk = walked(other[: other.find(b"xref")] + b"junk")
+    assert [e.locator.name for e in walk.below(1)][:2] == ["image 4", "files/file 5"], "without a directory"
+    assert walk.root.outcome is Outcome.UNREADABLE
     cut = walked(data[: data.find(JPEG) + len(JPEG) // 2])
     assert cut.root.outcome is not Outcome.WALKED
     generator = random.Random(1)
@@ -180,7 +186,9 @@ def test_pictures_with_their_real_length():
 
 
 def test_streams_that_are_files():
-    walk = walked(documents.ole({"__substg1.0_37010102": picture(1, 5000), "CONTENTS": zip_of([(b"a.jpg", picture(2, 5000))])}))
+    walk = walked(
+        documents.ole({"__substg1.0_37010102": picture(1, 5000), "CONTENTS": zip_of([(b"a.jpg", picture(2, 5000))])})
+    )
     assert [e.locator.raw for e in walk.entries if e.outcome is None] == [b"a.jpg", b"__substg1.0_37010102"]
     assert walk.root.outcome is Outcome.WALKED
 
@@ -200,7 +208,13 @@ def test_damaged_ole_files():
 def test_pictures_of_rtf():
     lines = "\n".join(JPEG.hex()[at : at + 128] for at in range(0, 2 * len(JPEG), 128))
     text = b"{\\rtf1\\ansi text {\\pict\\jpegblip\\picw30 " + lines.encode() + b"}"
-    text += b"{\\pict\\pngblip\\bin%d " % len(PNG) + PNG + b"}{\\object\\objdata " + (b"header" + PNG).hex().encode() + b"}}"
+    text += (
+        b"{\\pict\\pngblip\\bin%d " % len(PNG)
+        + PNG
+        + b"}{\\object\\objdata "
+        + (b"header" + PNG).hex().encode()
+        + b"}}"
+    )
     found = content(text)
     assert list(found.values()) == [JPEG, PNG, b"header" + PNG, PNG]
     walk = walked(text)

@@ -34,6 +34,7 @@ CANONICAL: Final = "pillow-rgb8/2"
 #: :data:`CANONICAL`. It is the size of the largest look at a whole picture (the second rung of docs/detection.md).
 REDUCED_SIZE: Final = 864
 
+_MOST_EACH_BYTE: Final = 10_000  # pixels that a byte of a damaged file may stand for; deflate reaches 8,256
 _MOST_INSIDE: Final = 8  # pictures inside a file that are tried
 _RAW_TAGS: Final = {330, 50706}  # of a TIFF: directories below the first, and the version of DNG
 
@@ -253,6 +254,8 @@ def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str
 def _load_what_is_there(payload: bytes, name: str, budget: Budget) -> Image.Image:
     image = _open(payload, name, budget, salvage=True)
     _check_size(image, budget)
+    if image.width * image.height > _MOST_EACH_BYTE * len(payload):
+        raise ItemError(Outcome.UNREADABLE, "truncated", "no pixels could be recovered")
     reduction = 1
     if isinstance(image, JpegImageFile) and needed(image, payload) > room(budget):
         reduction = _reduction(image)

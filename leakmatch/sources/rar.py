@@ -286,7 +286,8 @@ class _State:
 
 
 def _member(header: Header, reopen: Callable[[], BinaryIO], problem: ItemError | None) -> Member:
-    special, notes = header.special, ()
+    special = header.special
+    notes: tuple[Note, ...] = ()
     if special and header.size > _LONGEST_TARGET and header.packed:
         special, notes = "", (Note("link", f"{special}, with more data than a target has"),)
     raw = header.name

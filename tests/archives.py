@@ -28,10 +28,10 @@ import pyppmd
 import zstandard
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from leakmatch.locator import SOURCE, Locator
+from leakmatch.locator import APPENDED, SOURCE, Locator
 from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
 from leakmatch.sources.passwords import Passwords
-from leakmatch.sources.walk import always, walk
+from leakmatch.sources.walk import Before, always, walk
 from leakmatch.sources.zip_crypto import traditional_encrypt, traditional_keys
 
 Members = list[tuple[bytes, bytes]]
@@ -101,15 +101,18 @@ def walked(
     wanted: Callable[[int], bool] = always,
     name: str = "source",
     passwords: Sequence[bytes] = PASSWORDS,
+    before: Before | None = None,
 ) -> Walked:
     """Walk a file, or bytes as one, and check what must hold of every walk."""
     budget, tried = budget or Budget(), Passwords(passwords)
     if isinstance(data, Path):
-        return checked(list(walk(data, _root(data.name), budget, is_picture, wanted, passwords=tried)))
+        return checked(list(walk(data, _root(data.name), budget, is_picture, wanted, passwords=tried, before=before)))
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        return checked(list(walk(Path(file.name), _root(name), budget, is_picture, wanted, passwords=tried)))
+        return checked(
+            list(walk(Path(file.name), _root(name), budget, is_picture, wanted, passwords=tried, before=before))
+        )
 
 
 def _root(name: str) -> Locator:
@@ -122,11 +125,15 @@ def checked(found: list[Entry | Incident]) -> Walked:
     assert [entry.position for entry in entries] == list(range(len(entries))), "each position exactly once"
     positions = {entry.locator.to_json(): entry.position for entry in entries}
     assert len(positions) == len(entries), "locators tell items apart"
-    containers = {entry.locator.to_json() for entry in entries if entry.kind is ItemKind.CONTAINER}
+    # What is no container may have archives behind it, as a picture with a zip.
+    containers = {entry.locator.to_json() for entry in entries if entry.kind is ItemKind.CONTAINER or entry.members}
+    behind = {
+        entry.locator.parent.to_json() for entry in entries if entry.locator.parent and entry.locator.kind == APPENDED
+    }
     rows = Counter(entry.locator.parent.to_json() for entry in entries if entry.locator.parent is not None)
     for entry in entries:
         if entry.members is not None:
-            assert entry.kind is ItemKind.CONTAINER
+            assert entry.kind is ItemKind.CONTAINER or entry.locator.to_json() in behind
         assert rows[entry.locator.to_json()] == (entry.members or 0), "as many rows as members"
         parent = entry.locator.parent
         if parent is not None:

@@ -231,6 +231,13 @@ class Case(Store):
         ):
             yield position
 
+    def carriers(self, file: int) -> tuple[int, ...]:
+        """Positions of pictures of one source file that have archives behind them, rising."""
+        query = (
+            "SELECT position FROM items WHERE file = ? AND frame = 0 AND kind <> ? AND members > 0 ORDER BY position"
+        )
+        return tuple(position for (position,) in self._database.select(query, (file, str(ItemKind.CONTAINER))))
+
     def stops(self, file: int) -> tuple[Stop, ...]:
         """Where walks of one source file end an item."""
         rows = self._database.select(
@@ -334,6 +341,10 @@ class Case(Store):
         self._database.verify()
         self.check_ledger()
 
+    def check_content(self) -> None:
+        """Raise :class:`IntegrityError` unless the file is sound and its content is what was written."""
+        self._database.verify()
+
     def check_ledger(self) -> None:
         """Raise :class:`IntegrityError` unless every item that was announced has exactly one row, and they agree.
 
@@ -414,7 +425,8 @@ class Batch:
             # Straight phash and dhash come first; the turned ones are of no use for telling pictures apart.
             b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes[:2]) or None,
         )
-        self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY, None))
+        members = None if analysis.frame else entry.members
+        self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY, members))
         faces = analysis.faces
         for face, reason in enumerate(reasons):
             quality = 0.0 if analysis.templates is None else float(analysis.templates.quality[face])

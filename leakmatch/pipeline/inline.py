@@ -64,7 +64,11 @@ class Inline:
             self._sample or (lambda position: position not in task.stored),
             passwords=self._passwords,
             scratch=self._scratch,
-            before=Before(max(task.stored.ends, default=0), {stop.position: stop for stop in task.stops}),
+            before=Before(
+                max(task.stored.ends, default=0),
+                {stop.position: stop for stop in task.stops},
+                frozenset(task.carriers),
+            ),
         )
         for item in found:
             if not isinstance(item, Entry):

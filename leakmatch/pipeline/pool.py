@@ -196,6 +196,7 @@ class Pool:
             "path": os.fsencode(task.path.absolute()).hex(),
             "root": task.root.to_json(),
             "stored": [known.starts, known.ends],
+            "carriers": sorted(walk.carriers),
             "stops": [[stop.position, stop.next, str(stop.outcome), stop.reason] for stop in walk.stops.values()],
         }
         self._reader.channel.send("walk", fields)
@@ -231,6 +232,8 @@ class Pool:
             entry = read_entry(message)
             self._check_entry(walk, entry, message)
             walk.announced.add(entry.position)
+            if entry.members and entry.kind is not ItemKind.CONTAINER:
+                walk.carriers.add(entry.position)
             if entry.cut and entry.outcome is not None:
                 self._stop(walk, Stop(entry.position, walk.announced.end, entry.outcome, entry.detail))
             look = self._current_sink.found(walk.task, entry) and entry.outcome is None

@@ -45,7 +45,7 @@ class Ranges:
 @dataclass(frozen=True, slots=True)
 class FileTask:
     """A file on disk to walk. ``stored``: positions of its ledger that need not be read again; ``stops``: where earlier
-    walks of it found that they must not go on."""
+    walks of it found that they must not go on; ``carriers``: positions of pictures with an archive behind them."""
 
     file: int
     path: Path
@@ -53,6 +53,7 @@ class FileTask:
     size: int
     stored: Ranges = Ranges()
     stops: tuple[Stop, ...] = ()
+    carriers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,8 @@ class Positions:
 class Walk:
     """The reading of one file. ``announced`` begins with the positions that an earlier run has stored.
 
-    ``stops`` by position: items that are not to be opened again, by this run or earlier ones.
+    ``stops`` by position: items that are not to be opened again, by this run or earlier ones. ``carriers``: positions
+    of pictures that are to be read again for the archives behind them.
     """
 
     def __init__(self, task: FileTask) -> None:
@@ -73,6 +74,7 @@ class Walk:
         self.open = 0  # pictures on their way
         self.entries: int | None = None  # known once the file is read
         self.announced = Positions(task.stored)
+        self.carriers = set(task.carriers)
         self.stops: dict[int, Stop] = {stop.position: stop for stop in task.stops}
         self._lost: Counter[int] = Counter()
         self._blame: Counter[int] = Counter()

@@ -126,7 +126,11 @@ class Reader:
             self._heartbeat(file),
             self._passwords,
             self._scratch,
-            Before(max(stored.ends, default=0), {stop.position: stop for stop in stops}),
+            Before(
+                max(stored.ends, default=0),
+                {stop.position: stop for stop in stops},
+                frozenset(task.fields["carriers"]),
+            ),
             self._board.show,
         )
         for found in found_items:

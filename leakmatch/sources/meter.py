@@ -58,6 +58,10 @@ class Meter:
         """The meter of an item inside this one."""
         return Meter(self._budget, stored, self)
 
+    def is_honest(self, size: int) -> bool:
+        """Whether the item may give so much without being suspected."""
+        return size <= self._honest
+
     def add_bytes(self, count: int) -> None:
         """Raise :class:`OverBudget` where this item, or one around it, has given too much."""
         suspect: Meter | None = None

@@ -112,6 +112,11 @@ def carried(beginning: bytes) -> str | None:
     return next((kind for find, kind in _CARRIED if find(beginning) is not None), None)
 
 
+def may_carry(kind: str) -> bool:
+    """Whether an archive in a container of this kind is no member of it: so with documents and videos."""
+    return kind in DEMUXERS or kind == "pdf"
+
+
 def open_container(opening: Opening) -> Container:
     """A reader for a container of a kind that :func:`detect` named. Raises what the reader raises."""
     module, _, function = READERS[opening.kind].partition(":")

@@ -13,11 +13,13 @@ from leakmatch.sources.guard import volume_missing
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.parts import CUT, PartSet, part_set
 from leakmatch.sources.registry import HEAD_BYTES, TAR, detect
-from leakmatch.sources.streams import Seekable
+from leakmatch.sources.streams import CHUNK, Seekable
 from leakmatch.sources.volumes import Volumes
 from leakmatch.sources.zip_entries import TAIL, last_disk
 
 _RAR: Final = b"Rar!\x1a\x07"
+_MOST_DISKS: Final = 10_000
+_UNKNOWN_SIZE: Final = 1 << 20
 _NAMED: Final = 10  # names of missing parts in one message
 
 
@@ -107,6 +109,47 @@ def cut_set(volumes: Volumes) -> Whole | None:
         extents.append(Extent(name, at, size))
         at += size
     return Whole(parts, volumes, at, extents)
+
+
+@dataclass(frozen=True, slots=True)
+class ZipVolumes:
+    """The volumes of a split zip as one file of ``size`` bytes.
+
+    ``starts``: where each begins in it, ``None`` for one that is missing. ``found`` gives zeros for what is missing,
+    ``data`` raises. ``failure``: what is missing, if anything.
+    """
+
+    found: BinaryIO
+    data: BinaryIO
+    size: int
+    starts: tuple[int | None, ...]
+    failure: ItemError | None
+
+
+def zip_volumes(volumes: Volumes, pulse: Callable[[], None]) -> ZipVolumes | None:
+    """The volumes of the split zip of which the file is the last; ``None`` if it is the last of none."""
+    parts = part_set(volumes)
+    if parts is None or parts.part.scheme != "zip" or not parts.is_carrier:
+        return None
+    last = _last_disk(volumes, parts.own)
+    if not 0 < last <= _MOST_DISKS:
+        return None
+    names = [parts.part.name(number) for number in range(1, last + 1)]
+    usual = max(map(volumes.size, names), default=0) or _UNKNOWN_SIZE  # all but the last are of one size
+    extents: list[Extent] = []
+    at = 0
+    for name in [*names, parts.own]:
+        there = volumes.has(name)
+        size = volumes.size(name) if there else usual
+        extents.append(Extent(name if there else "", at, size))
+        at += size
+    missing = tuple(name for name in names if not volumes.has(name))
+    found, data = (
+        cast(BinaryIO, io.BufferedReader(Chained(volumes, extents, pulse, lenient=lenient), CHUNK))
+        for lenient in (True, False)
+    )
+    starts = tuple(extent.start if extent.name else None for extent in extents)
+    return ZipVolumes(found, data, at, starts, volume_missing(_missing(missing)) if missing else None)
 
 
 def set_size(volumes: Volumes) -> int:

@@ -10,6 +10,7 @@ from typing import Final
 
 from leakmatch.case.places import places
 from leakmatch.case.store import Case
+from leakmatch.locator import around
 from leakmatch.records import LOOKED_AT, Outcome
 
 #: What each outcome means, for a reader who is no programmer.
@@ -94,16 +95,15 @@ def _containers(case: Case, sources: dict[int, Share]) -> Iterator[Share]:
     ):
         outcome = Outcome(word)
         sources.setdefault(source, Share("", "")).outcomes[outcome] += 1
-        # In the JSON of a locator this can only be the border between two links: in a name the quote is escaped.
-        around = locator.rpartition(',["')[0]
-        while stack and (file != file_before or not _within(around, stack[-1].prefix)):
+        outer = around(locator)
+        while stack and (file != file_before or not _within(outer, stack[-1].prefix)):
             yield stack.pop()
         file_before = file
-        if not around:
+        if not outer:
             continue
-        if not stack or stack[-1].prefix != around:
-            name, path, _ = place(around + "]")
-            stack.append(Share(name, path, around))
+        if not stack or stack[-1].prefix != outer:
+            name, path, _ = place(outer + "]")
+            stack.append(Share(name, path, outer))
         stack[-1].outcomes[outcome] += 1
     yield from reversed(stack)
 

@@ -70,7 +70,8 @@ class Scratch:
 
 def no_room(why: str) -> ItemError:
     """What is said of an item for which there is no room."""
-    return ItemError(Outcome.OVER_BUDGET, "over-budget", f"it is too large to be read again: {why}")
+    message = f"it is too large to be read again: {why}"
+    return ItemError(Outcome.OVER_BUDGET, "over-budget", message, steady=False)
 
 
 class Spool:

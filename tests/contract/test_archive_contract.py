@@ -92,9 +92,11 @@ def test_ar():
 
 
 def test_iso_with_joliet_and_rock_ridge():
-    members = [("文件夹/照片 %d.jpg".encode() % n, picture(n, 5000)) for n in range(5)] if False else [
-        (f"folder {n}/照片 {n}.jpg".encode(), picture(n, 5000)) for n in range(5)
-    ]
+    members = (
+        [("文件夹/照片 %d.jpg".encode() % n, picture(n, 5000)) for n in range(5)]
+        if False
+        else [(f"folder {n}/照片 {n}.jpg".encode(), picture(n, 5000)) for n in range(5)]
+    )
     walk = walked(by_libarchive("iso9660", members))
     assert sorted(walk.members()) == sorted(members)
     assert walk.root.outcome is Outcome.WALKED

@@ -22,6 +22,12 @@ SCHEMA: Final = (
         sha256 BLOB,
         entries INTEGER NOT NULL        -- rows of the ledger that the walk of this file announced
     )""",
+    """CREATE TABLE stops (           -- where every walk of a file ends an item: see docs/isolation.md
+        file INTEGER NOT NULL, position INTEGER NOT NULL,
+        next INTEGER NOT NULL,          -- the position of what comes after the item and all that is in it
+        outcome TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (file, position)
+    ) WITHOUT ROWID""",
     """CREATE TABLE items (
         file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL,
         locator TEXT NOT NULL,
@@ -39,7 +45,7 @@ SCHEMA: Final = (
         PRIMARY KEY (file, position, frame)
     ) WITHOUT ROWID""",
     """CREATE INDEX items_by_sha256 ON items (sha256, file, position)
-        WHERE primary_file IS NULL AND frame = 0 AND kind = 'image'""",
+        WHERE primary_file IS NULL AND frame = 0 AND kind IN ('image', 'frame')""",
     """CREATE TABLE faces (
         file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL, face INTEGER NOT NULL,
         box BLOB NOT NULL,              -- float32[4]

@@ -33,9 +33,9 @@ from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.second_look import SecondLooks
-from leakmatch.pipeline.start import Inventory, can_isolate, describe_passwords, start, take_inventory
+from leakmatch.pipeline.start import Inventory, confinement, describe_passwords, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
-from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome, QualityReason
+from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome, QualityReason, Stop
 from leakmatch.settings import AUTO, ENGINES, Settings, usable_cores
 from leakmatch.sources.folder import SourceFile
 
@@ -190,6 +190,10 @@ class ScanSink:
         found = self._matcher.same_file(entry.sha256)
         self._batch.add_candidates([Candidate(key, **asdict(verdict)) for verdict in found], {})
 
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        """Keep it for when the scan is resumed."""
+        self._batch.add_stop(task.file, stop)
+
     def read(self, task: FileTask, position: int) -> None:
         """Note how far the reader is: a container is hashed first, then walked, and only the walk counts.
 
@@ -278,7 +282,9 @@ def _tasks(case: Case, inventory: Inventory) -> Iterator[FileTask]:
     done = case.finished_files()
     for number, file in enumerate(inventory.files):
         if number not in done and file.outcome is None:
-            yield FileTask(number, file.path, file.locator, file.size, Ranges.of(case.stored_positions(number)))
+            stored = Ranges.of(case.stored_positions(number))
+            again = case.stops(number), case.carriers(number)
+            yield FileTask(number, file.path, file.locator, file.size, stored, *again)
 
 
 # What the case began with
@@ -318,6 +324,7 @@ def _run_record(
 ) -> dict[str, Any]:
     info = gallery.info()
     case_id = secrets.token_hex(16)
+    held = confinement(settings)
     return {
         "case_id": case_id,
         "version": metadata.version("leakmatch"),
@@ -339,7 +346,8 @@ def _run_record(
         "passwords": describe_passwords(settings, case_id),
         "expected_false": settings.expected_false,
         "threshold": settings.threshold,
-        "isolation": settings.isolation and can_isolate(),
+        "isolation": held is not None,
+        "confinement": held and held.to_json() | {"missing": held.missing()},
         "machine": machine(settings),
     }
 

@@ -1,0 +1,97 @@
+"""The beginning of a rar archive: which version, whether it is locked, and which part of a set it is.
+
+After the technote of RAR 5.0, and technote.txt of RAR 3 and 4.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from leakmatch.errors import ItemError
+from leakmatch.sources.guard import corrupt
+
+SIGNATURE: Final = b"Rar!\x1a\x07"
+_OLD: Final = SIGNATURE + b"\0"
+_NEW: Final = SIGNATURE + b"\1\0"
+_LONGEST: Final = 4096  # of a main header; it has a few bytes, and a locator
+
+_OLD_MAIN: Final = 0x73
+_MAIN, _LOCK = 1, 4
+_OLD_VOLUME, _OLD_SOLID, _OLD_LOCKED = 0x1, 0x8, 0x80
+_VOLUME, _NUMBERED, _SOLID = 0x1, 0x2, 0x4
+_HAS_EXTRA, _HAS_DATA = 0x1, 0x2
+
+
+@dataclass(frozen=True, slots=True)
+class Main:
+    """What the first header says. ``is_locked``: all others are encrypted; of version 5 then nothing else is known."""
+
+    version: int
+    is_locked: bool = False
+    is_volume: bool = False
+    is_solid: bool = False
+
+
+def find_start(data: bytes) -> int | None:
+    """Where an archive begins in the first bytes of a file: at a signature with a whole header, if need be far in."""
+    at = data.find(SIGNATURE)
+    while at > 0:
+        try:
+            read_main(data[at : at + _LONGEST])
+        except ItemError:
+            at = data.find(SIGNATURE, at + 1)
+        else:
+            break
+    return at if at >= 0 else None
+
+
+def read_main(data: bytes) -> Main:
+    """The first header of the archive that ``data`` begins with. Raises :class:`ItemError` where it is damaged."""
+    try:
+        return _read_new(data) if data.startswith(_NEW) else _read_old(data)
+    except IndexError:
+        raise corrupt("its first header is damaged") from None
+
+
+def _read_old(data: bytes) -> Main:
+    body = data[len(_OLD) :]
+    size = int.from_bytes(body[5:7], "little")
+    if not data.startswith(_OLD) or len(body) < 13 or body[2] != _OLD_MAIN or not 13 <= size <= len(body):
+        raise corrupt("its first header is damaged")
+    # With a comment in it, the checksum ends before that.
+    if zlib.crc32(body[2:13]) & 0xFFFF != int.from_bytes(body[:2], "little"):
+        raise corrupt("its first header is damaged")
+    flags = int.from_bytes(body[3:5], "little")
+    return Main(4, bool(flags & _OLD_LOCKED), bool(flags & _OLD_VOLUME), bool(flags & _OLD_SOLID))
+
+
+def _read_new(data: bytes) -> Main:
+    body = data[len(_NEW) :]
+    size, start = _number(body, 4)
+    if start + size > len(body) or zlib.crc32(body[4 : start + size]) != int.from_bytes(body[:4], "little"):
+        raise corrupt("its first header is damaged")
+    kind, at = _number(body, start)
+    flags, at = _number(body, at)
+    if kind == _LOCK:
+        return Main(5, is_locked=True)
+    if kind != _MAIN:
+        raise corrupt("its first header is damaged")
+    for flag in (_HAS_EXTRA, _HAS_DATA):
+        if flags & flag:
+            _, at = _number(body, at)
+    archive, at = _number(body, at)
+    return Main(5, False, bool(archive & _VOLUME), bool(archive & _SOLID))
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends. Raises ``IndexError``."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            break
+    return value, at

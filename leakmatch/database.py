@@ -145,8 +145,8 @@ class Database:
                     isolation_level=None,
                     check_same_thread=not steady,  # a steady reader may be read by several threads, one at a time
                 )
-                # EXTRA: the removal of a journal is on the disk, too, before a commit returns. With FULL a power cut may
-                # bring the journal back, and with it the state before a commit that was reported as done.
+                # EXTRA: the removal of the journal, too, is on the disk before a commit returns. With FULL, a power cut
+                # may bring the journal back, and with it the state before a commit that was reported as done.
                 connection.execute("PRAGMA synchronous = EXTRA")
                 connection.execute("PRAGMA temp_store = MEMORY")
                 connection.execute("PRAGMA secure_delete = ON")
@@ -386,18 +386,33 @@ def _row_hash(table: str, row: Row) -> int:
 
     A number is written by its value, since a column decides whether 1 comes back as 1 or as 1.0.
     """
+    known = _ENCODED.get
     parts = [table.encode(), b"\0"]
     for value in row:
-        kind = type(value)
-        if kind is bytes:
+        if type(value) is bytes:
             parts += (b"bytes:%d:" % len(value), value)
-            continue
-        if kind is float and value.is_integer():
-            value = int(value)
-        data = repr(value).encode("utf-8", "surrogatepass")
-        name = b"number" if kind is int or kind is float else kind.__name__.encode()
-        parts += (b"%b:%d:" % (name, len(data)), data)
+        else:
+            parts.append(known(value) or _encoded(value))
     return int.from_bytes(hashlib.sha256(b"".join(parts)).digest(), "big")
+
+
+#: The first values that were met, encoded: most of a row is words and small numbers that come again and again.
+_ENCODED: Final[dict[int | float | str | None, bytes]] = {}
+_MOST_ENCODED: Final = 8192
+_LONGEST_ENCODED: Final = 64
+
+
+def _encoded(value: float | str | None) -> bytes:
+    """A value that is no bytes. (Equal numbers of two types are encoded alike, so one may stand for the other.)"""
+    kind = type(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    data = repr(value).encode("utf-8", "surrogatepass")
+    name = b"number" if kind is int or kind is float else kind.__name__.encode()
+    encoded = b"%b:%d:%b" % (name, len(data), data)
+    if len(data) <= _LONGEST_ENCODED and len(_ENCODED) < _MOST_ENCODED:
+        _ENCODED[value] = encoded
+    return encoded
 
 
 def _lock(path: Path, *, shared: bool) -> IO[bytes] | None:

@@ -158,7 +158,7 @@ class DecodedImage:
     ``bgr`` uint8[H,W,3]. ``source_size`` (w, h) of the full picture, ``scale`` = pixels of ``bgr`` for one of it: 1, or
     1/2, 1/4, 1/8 of a large JPEG. ``frame`` is its number in an animation (0 for the first or only one), ``seconds``
     when it is shown, where that is known. ``complete`` is false where the data ended early; missing pixels are a flat
-    colour. ``jpeg_quality`` (1 to 100) of a JPEG file
+    colour. ``bilevel``: it has two colours only. ``jpeg_quality`` (1 to 100) of a JPEG file
     that was read in full: see :mod:`leakmatch.imaging.jpeg`.
     """
 
@@ -170,6 +170,7 @@ class DecodedImage:
     detail: str = ""
     jpeg_quality: int | None = None
     seconds: float | None = None
+    bilevel: bool = False
 
     def __post_init__(self) -> None:
         check(self.bgr, (None, None, 3), np.uint8, "bgr")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import subprocess
 import sys
@@ -166,4 +165,4 @@ def differences(truth: dict[str, bytes], found: dict[str, bytes]) -> Iterator[st
 
 def left_beside(case: Path) -> list[str]:
     """Files that a finished case must not leave beside it."""
-    return sorted(name for name in os.listdir(case.parent) if case.name in name and name != case.name)
+    return sorted(p.name for p in case.parent.iterdir() if case.name in p.name and p != case)

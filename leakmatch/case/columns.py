@@ -94,6 +94,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         "finished": Kind.TEXT,
         "complete": Kind.FLAG,
         "isolation": Kind.FLAG,
+        "confinement": Kind.NESTED,
         "expected_false": Kind.REAL,
         "threshold": Kind.REAL,
         "planned": Kind.NESTED,

@@ -341,6 +341,10 @@ class Case(Store):
         self._database.verify()
         self.check_ledger()
 
+    def check_content(self) -> None:
+        """Raise :class:`IntegrityError` unless the file is sound and its content is what was written."""
+        self._database.verify()
+
     def check_ledger(self) -> None:
         """Raise :class:`IntegrityError` unless every item that was announced has exactly one row, and they agree.
 

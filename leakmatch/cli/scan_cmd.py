@@ -65,7 +65,6 @@ def scan(
     from leakmatch.case.store import Case
     from leakmatch.cli.progress import shown
     from leakmatch.pipeline.scan import scan as run
-    from leakmatch.pipeline.start import can_isolate
 
     if not inventory and (gallery is None or case is None):
         missing = " and ".join(
@@ -85,10 +84,7 @@ def scan(
         passwords=passwords and str(passwords.absolute()),
         approximate=approximate,
     )
-    if not (settings.isolation and can_isolate()):
-        sys.stderr.write(
-            "leakmatch: WARNING: no process isolation: input is parsed in this process. Use it on input you trust.\n"
-        )
+    options.warn_of_isolation(settings)
     if gallery is None or case is None or inventory:
         _inventory(sources, settings, as_json=as_json, quiet=quiet)
         return

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -16,9 +17,11 @@ from leakmatch.arrays import ByteArray
 from leakmatch.errors import ItemError
 from leakmatch.imaging import frames, heif
 from leakmatch.imaging.colour import to_bgr
+from leakmatch.imaging.embedded import largest
 from leakmatch.imaging.guard import pillow
 from leakmatch.imaging.jpeg import jpeg_quality
 from leakmatch.imaging.memory import check_room, needed, room
+from leakmatch.imaging.odd import OPENERS, as_meant
 from leakmatch.imaging.sniff import DECODABLE, HEAD_BYTES, image_format
 from leakmatch.imaging.webp import load_truncated
 from leakmatch.records import Budget, DecodedImage, Outcome
@@ -30,6 +33,10 @@ CANONICAL: Final = "pillow-rgb8/2"
 #: The least size (square root of the area, in pixels) to which the canonical decode reduces a JPEG. Part of
 #: :data:`CANONICAL`. It is the size of the largest look at a whole picture (the second rung of docs/detection.md).
 REDUCED_SIZE: Final = 864
+
+_MOST_EACH_BYTE: Final = 10_000  # pixels that a byte of a damaged file may stand for; deflate reaches 8,256
+_MOST_INSIDE: Final = 8  # pictures inside a file that are tried
+_RAW_TAGS: Final = {330, 50706}  # of a TIFF: directories below the first, and the version of DNG
 
 # What libjpeg can leave out of a JPEG while it decodes it, by a smaller inverse transform of each block of 8x8.
 _REDUCTIONS: Final = (8, 4, 2, 1)
@@ -77,7 +84,11 @@ def decode(payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
     below its full size: the size is in its header, and so the same file gives the same pixels on both sides.
     :func:`decode_larger` has the rest. A damaged one is decoded in full.
     """
-    name = _decodable(payload)
+    name = _known(payload)
+    if (inside := _inside(payload, name, budget)) is not None:
+        yield inside
+        return
+    _check_read(name)
     try:
         picture, plan = _first(payload, name, budget)
     except ItemError as error:
@@ -96,7 +107,10 @@ def decode_larger(payload: bytes, budget: Budget, scale: float, *, colour: bool 
     Its pixels, upright, and the scale: uint8[H,W,3] BGR, or without ``colour``, where the file holds it apart, the
     brightness uint8[H,W]. Raises :class:`ItemError`, as where there is not the memory for it.
     """
-    image = _open(payload, _decodable(payload), budget)
+    name = _known(payload)
+    if name != "JPEG":
+        payload, name = next(largest(payload), payload), "JPEG"
+    image = _open(payload, name, budget)
     with pillow(budget):
         _check_size(image, budget)
         reduction = next((r for r in _REDUCTIONS if 1 / r >= scale), 1)
@@ -118,13 +132,55 @@ def _reduction(image: Image.Image) -> int:
     return next((r for r in _REDUCTIONS if width * height >= (r * REDUCED_SIZE) ** 2), 1)
 
 
+def _inside(payload: bytes, name: str, budget: Budget) -> DecodedImage | None:
+    """The picture in a file of a format that is not read, or of a camera's raw file; ``None`` for other files."""
+    is_raw = name.endswith("raw") or (name == "TIFF" and _is_raw(payload, budget))
+    if name in DECODABLE and not is_raw:
+        return None
+    for candidate in islice(largest(payload), _MOST_INSIDE):
+        try:
+            picture = next(decode(candidate, budget))
+        except ItemError as error:
+            if error.outcome == Outcome.OVER_BUDGET:
+                raise
+            continue
+        width, height = picture.source_size
+        told = f"of {name} pictures only a picture inside is looked at: {width} x {height} pixels"
+        return replace(picture, complete=picture.complete and is_raw, detail=told)
+    return None
+
+
+def _is_raw(payload: bytes, budget: Budget) -> bool:
+    """Whether a TIFF is a camera's raw file: it says so, or its first page is smaller than pictures inside."""
+    try:
+        with _open(payload, "TIFF", budget) as image:
+            tags, pixels = dict(getattr(image, "tag_v2", {})), image.width * image.height
+    except ItemError:
+        return payload[8:10] == b"CR"
+    if not tags.keys() & _RAW_TAGS and payload[8:10] != b"CR":
+        return False
+    return next(largest(payload, 2 * pixels), None) is not None
+
+
 def _decodable(payload: bytes) -> str:
+    name = _known(payload)
+    _check_read(name)
+    return name
+
+
+def _known(payload: bytes) -> str:
     name = image_format(payload[:HEAD_BYTES])
     if name is None:
         raise ItemError(Outcome.NOT_IMAGE, "unsupported", "no signature of a picture format")
+    return name
+
+
+def _check_read(name: str) -> None:
     if name not in DECODABLE:
         raise ItemError(Outcome.UNREADABLE, "unsupported", f"{name} pictures are not read")
-    return name
+    if name == "FPX" and not Image.registered_extensions().get(".fpx"):
+        message = "FlashPix pictures need an optional part of LeakMatch: pip install 'leakmatch[documents]'"
+        raise ItemError(Outcome.NEEDS_EXTRA, "extra-missing", message)
 
 
 def _first(payload: bytes, name: str, budget: Budget) -> tuple[DecodedImage, frames.FramePlan]:
@@ -145,6 +201,8 @@ def _open(payload: bytes, name: str, budget: Budget, *, salvage: bool = False) -
     with pillow(budget, salvage=salvage):
         if name == heif.FORMAT:
             heif.register()
+        if name in OPENERS:
+            return OPENERS[name](payload)
         return Image.open(io.BytesIO(payload), formats=[name])
 
 
@@ -163,7 +221,7 @@ def _picture(
         full = image.size
         scale = _draft(image, reduction) if reduction > 1 else 1.0
         image.load()
-        return _canonical(image, number, full, scale)
+        return _canonical(as_meant(image, payload), number, full, scale)
 
 
 def _draft(image: ImageFile.ImageFile, reduction: int, mode: str | None = None) -> float:
@@ -196,6 +254,8 @@ def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str
 def _load_what_is_there(payload: bytes, name: str, budget: Budget) -> Image.Image:
     image = _open(payload, name, budget, salvage=True)
     _check_size(image, budget)
+    if image.width * image.height > _MOST_EACH_BYTE * len(payload):
+        raise ItemError(Outcome.UNREADABLE, "truncated", "no pixels could be recovered")
     reduction = 1
     if isinstance(image, JpegImageFile) and needed(image, payload) > room(budget):
         reduction = _reduction(image)
@@ -272,11 +332,16 @@ def _canonical(image: Image.Image, number: int, full: tuple[int, int], scale: fl
 
     A first or only picture is closed: a picture to turn is then not held three times.
     """
-    turn, quality, bgr = _turn(image), jpeg_quality(image), to_bgr(image)
+    turn, quality, bilevel, bgr = _turn(image), jpeg_quality(image), _is_bilevel(image), to_bgr(image)
     if not number:
         image.im = Image.new("1", (1, 1)).im
     size = full[::-1] if turn in _ON_ITS_SIDE else full
-    return DecodedImage(_turned(bgr, turn), size, scale, frame=number, jpeg_quality=quality)
+    return DecodedImage(_turned(bgr, turn), size, scale, frame=number, jpeg_quality=quality, bilevel=bilevel)
+
+
+def _is_bilevel(image: Image.Image) -> bool:
+    """Whether it has two colours only: a fax, or a picture for a printer."""
+    return image.mode == "1" or (image.mode in ("L", "P", "RGB") and image.getcolors(2) is not None)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -23,6 +23,12 @@ _ONE_BYTE: Final = frozenset({"1", "L", "P"})
 _TWO_BYTES: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 #: Beside the picture and its canonical pixels.
 _DECODER: Final = {"WEBP": 9.0, "JPEG2000": 13.0, "AVIF": 1.5, "HEIF": 1.5, "FLI": 1.0}
+_IN_PYTHON: Final = 8.0  # decoders written in Python gather all bytes first
+#: Microseconds for each pixel of those that go through them one by one, as measured on a busy machine.
+_SLOW: Final = {
+    **dict.fromkeys(("qoi", "ppm_plain", "ppm", "dds_rgb"), 6.0),
+    **dict.fromkeys(("BLP1", "BLP2", "bmp_rle", "xpm"), 3.0),
+}
 #: The further frames of an animation are laid over the one before, and each has its colours.
 _FRAMES: Final = {"GIF": 14.0, "PNG": 14.0, "FLI": 4.0}
 _SAMPLES: Final = 277  # tags of a TIFF: samples of a pixel, and bits of each
@@ -41,13 +47,19 @@ def room(budget: Budget) -> int:
 
 
 def check_room(image: Image.Image, payload: bytes, budget: Budget, reduction: int = 1, number: int = 0) -> None:
-    """Raise :class:`ItemError` (``over-budget``) where ``image``, of which the header was read, would not fit.
+    """Raise :class:`ItemError` (``over-budget``) where ``image``, of which the header was read, would not fit into
+    memory, or would take more than half of ``budget.seconds`` to decode.
 
     ``reduction``: by which a JPEG is decoded smaller. ``number``: of the frame.
     """
+    short = ""
     if needed(image, payload, reduction, number) > room(budget):
+        short = "memory"
+    elif _seconds(image) > budget.seconds / 2:
+        short = "time"
+    if short:
         width, height = image.size
-        message = f"{width} x {height} pixels ({image.format}, {image.mode}) need more memory than the budget allows"
+        message = f"{width} x {height} pixels ({image.format}, {image.mode}) need more {short} than the budget allows"
         raise ItemError(Outcome.OVER_BUDGET, "over-budget", message)
 
 
@@ -55,6 +67,8 @@ def needed(image: Image.Image, payload: bytes, reduction: int = 1, number: int =
     """About the bytes that decoding takes at its peak, the file included."""
     pixels = image.width * image.height
     each = _stored(image) + _CANONICAL + _DECODER.get(image.format or "", 0.0)
+    if any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ())):
+        each += _IN_PYTHON
     if number:
         each += _FRAMES.get(image.format or "", 0.0)
     if isinstance(image, JpegImageFile):
@@ -63,6 +77,12 @@ def needed(image: Image.Image, payload: bytes, reduction: int = 1, number: int =
     if image.format == "TIFF":
         each += _strip(image)
     return len(payload) + int(pixels * each)
+
+
+def _seconds(image: Image.Image) -> float:
+    """About the time that a decoder written in Python takes; 0 for any other."""
+    slowest = max((_SLOW.get(tile[0], 0.0) for tile in getattr(image, "tile", ())), default=0.0)
+    return image.width * image.height * slowest / 1e6
 
 
 def _stored(image: Image.Image) -> int:

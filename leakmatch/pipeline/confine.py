@@ -65,12 +65,13 @@ def offered() -> Confinement:
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What a worker may reach and take: files to ``read`` and folders whose names it may list, its own folder to
-    write in, bytes of one file it writes, bytes of memory it may ask for."""
+    write in, bytes of one file it writes, bytes of ``memory`` of its own and of ``address_space`` with all it maps."""
 
     read: tuple[Path, ...]
     listed: tuple[Path, ...]
     scratch: Path
     file_bytes: int
+    memory: int
     address_space: int
 
 
@@ -91,6 +92,7 @@ def confine(bounds: Bounds) -> Confinement:
         raise RuntimeError("a worker has to be confined before it has threads")
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, bounds.file_bytes)
+    _limit(resource.RLIMIT_DATA, bounds.memory)
     _limit(resource.RLIMIT_AS, bounds.address_space)
     tempfile.tempdir = os.environ["TMPDIR"] = str(bounds.scratch)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)

@@ -346,7 +346,7 @@ class Pool:
             elif worker.resident() > memory:
                 worker.end(f"it grew past {memory >> 20:,} MiB of memory")
             elif self._now - self._since(worker) > seconds:
-                worker.end(f"no sign of life for {seconds:.0f} seconds")
+                worker.end(f"no sign of life for {seconds:g} seconds")
 
     def _since(self, worker: Worker) -> float:
         """Since when a worker owes an answer, or a sign of life."""

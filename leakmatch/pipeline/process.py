@@ -9,9 +9,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from ctypes.util import find_library
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +32,9 @@ PROGRAM: tuple[str, ...] = ("-m", "leakmatch.pipeline.worker")
 LOST: Final = 2
 KILLED: Final = 1
 TOO_MUCH: Final = 4
+
+#: Arrow's own allocator would ask for a whole gigabyte at once, which a worker is not given.
+_SMALL_HEAPS: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 
@@ -169,12 +170,5 @@ def scrubbed_environment() -> dict[str, str]:
     """What a worker gets to see: no key, no passphrase, no proxy; every library held to one thread."""
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
     package = str(Path(__file__).resolve().parents[2])
-    keep |= _libraries() | ONE_THREAD | NO_TELEMETRY
+    keep |= ONE_THREAD | NO_TELEMETRY | _SMALL_HEAPS
     return {**keep, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-@cache
-def _libraries() -> dict[str, str]:
-    """Where the system has the libraries that packages look for by running programs, which a worker cannot."""
-    found = find_library("archive")
-    return {"LIBARCHIVE": found} if found else {}

@@ -36,7 +36,7 @@ from leakmatch.pipeline.second_look import SecondLooks
 from leakmatch.pipeline.start import Inventory, confinement, describe_passwords, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
 from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome, QualityReason, Stop
-from leakmatch.settings import Settings, usable_cores
+from leakmatch.settings import AUTO, ENGINES, Settings, usable_cores
 from leakmatch.sources.folder import SourceFile
 
 COMMIT_SECONDS: Final = 1.0
@@ -75,7 +75,7 @@ def scan(
     _refuse_case_inside(case, sources)
     pack = load_pack(settings.pack)
     inventory = take_inventory(sources)
-    runtime = make_ready(pack, settings.engine)
+    runtime = make_ready(pack, _engine(case, settings))
     with (
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery, steady=True) as opened,
@@ -99,6 +99,15 @@ def scan(
                 ledger.prune(STORED_BAND * settings.expected_false)
             ledger.check_ledger()
             ledger.finish(_summary(ledger, calibration, settings))
+
+
+def _engine(case: Path, settings: Settings) -> str:
+    """What embeds faces: of a case that was begun what it was begun with, for two engines differ in the last digits."""
+    if settings.engine != AUTO or not case.exists():
+        return settings.engine
+    with Case.open(case) as begun:
+        engine = str(begun.run.get("pack", {}).get("engine")).partition(" ")[0]
+    return engine if engine in ENGINES else AUTO
 
 
 class ScanSink:
@@ -302,7 +311,7 @@ def _case(
         return Case.create(path, run, rows)
     case = Case.resume(path)
     try:
-        case.verify()
+        case.check_content()  # that the ledger adds up is checked at the end
         _refuse_changes(case, run, rows, inventory, settings)
     except BaseException:
         case.close()
@@ -373,6 +382,7 @@ def _refuse_changes(
         ("gallery", began.get("gallery", {}).get("id"), run["gallery"]["id"]),
         ("content of the gallery", began.get("gallery", {}).get("digest"), run["gallery"]["digest"]),
         ("model pack", began.get("pack", {}).get("model_id"), run["pack"]["model_id"]),
+        ("engine", began.get("pack", {}).get("engine"), run["pack"]["engine"]),
         ("detector", began.get("pack", {}).get("detector_sha256"), run["pack"]["detector_sha256"]),
         ("calibration", began.get("pack", {}).get("calibration_sha256"), run["pack"]["calibration_sha256"]),
         ("list of passwords", began.get("passwords"), describe_passwords(settings, str(began.get("case_id")))),

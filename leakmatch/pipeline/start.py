@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,16 +17,13 @@ from leakmatch.pipeline.tasks import Executor, Setup
 from leakmatch.records import Incident
 from leakmatch.settings import Settings
 from leakmatch.sources.folder import SourceFile, inventory
+from leakmatch.sources.parts import part_set
+from leakmatch.sources.volumes import Volumes
 
 _PICTURE_BYTES: Final = 50_000  # a small photo; an archive of this size holds at least one
 
 _PASSWORDS_BYTES: Final = 4 << 20  # it has to fit into one frame
 _READABLE_BYTES: Final = 4 << 20  # as does this
-
-#: Endings of files that are read together with others: parts of split archives, and data with its index.
-_PART: Final = re.compile(
-    r"\.(part\d+|[a-z]\d{2,3}|\d{2,5}|zipx?|rar|7z|exe|tar|t?gz|t?bz2|t?xz|zst|lz4|rec|idx|lst|bin|cab|arj|ace)$", re.I
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +125,7 @@ def confinement(settings: Settings) -> Confinement | None:
 
 
 def readable(sources: Iterable[Path]) -> list[Path]:
-    """What a reader may open of the disk: the sources, and beside a source that is a file the other parts of its set.
+    """What a reader may open of the disk: the sources, and beside a source that is a file what is read with it.
 
     Where these are more than fit into a frame, the folders that they lie in.
     """
@@ -138,26 +133,20 @@ def readable(sources: Iterable[Path]) -> list[Path]:
     for source in sources:
         found[source.absolute()] = None
         if source.is_file():
-            stem = _stem(source.name)
-            found |= {path: None for path in _beside(source.absolute().parent) if _stem(path.name) == stem}
+            found |= {source.absolute().with_name(name): None for name in _read_with(source)}
     if sum(2 * len(os.fsencode(path)) for path in found) > _READABLE_BYTES:
         return list({(path if path.is_dir() else path.parent): None for path in found})
     return list(found)
 
 
-@cache
-def _beside(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if _PART.search(path.name)]
-    except OSError:
-        return []  # a folder that may be passed through only
-
-
-def _stem(name: str) -> str:
-    """The name without what tells the parts of one set apart, and not without any other ending."""
-    while _PART.search(name):
-        name = _PART.sub("", name)
-    return name.lower()
+def _read_with(source: Path) -> Iterator[str]:
+    """Other parts of a set, the index of a RecordIO file, the log of an SQLite database: as readers ask for them."""
+    yield f"{source.name}-wal"
+    yield f"{source.stem}.idx"
+    found = part_set(Volumes(source))
+    if found is not None:
+        yield from found.names
+        yield found.carrier
 
 
 def _travelling(path: Path) -> str:

@@ -34,7 +34,7 @@ ANALYSER: Final = "analyser"
 
 HEARTBEAT_SECONDS: Final = 0.25  # between two signs of life from a reader that has nothing else to say
 
-ADDRESS_SPACE: Final = 6 << 30  # a worker that asks for more fails an allocation and reports the item
+ADDRESS_SPACE: Final = 6 << 30  # of a worker, with the files it maps
 
 
 class Board:
@@ -236,7 +236,8 @@ def _confined(setup: Setup) -> Confinement:
             listed=tuple(map(path_of, setup.listed)),
             scratch=path_of(setup.scratch),
             file_bytes=max(budget.scratch_bytes, budget.member_bytes),
-            address_space=ADDRESS_SPACE,
+            memory=budget.memory - budget.memory // 8,  # the rest is for the libraries, which it maps
+            address_space=max(ADDRESS_SPACE, 2 * budget.memory),
         )
     )
 

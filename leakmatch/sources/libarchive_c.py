@@ -181,13 +181,12 @@ class Pass:
         self.is_over = False
         self._archive = c_void_p(self._library.status("read_new"))
         self._callbacks = READ(self._read), SKIP(self._skip), SEEK(self._seek)
-        read, skip, seek = self._callbacks
         self._library.support(self._archive, formats, filters)
         if password:
             self._library.call("read_add_passphrase", self._archive, password)
         if options:
             self._library.call("read_set_options", self._archive, options)
-        self._library.call("read_set_seek_callback", self._archive, seek)
+        self._library.call("read_set_seek_callback", self._archive, self._callbacks[2])
         self._opened = False
 
     def close(self) -> None:

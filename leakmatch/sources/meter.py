@@ -57,6 +57,10 @@ class Meter:
         """The meter of an item inside this one."""
         return Meter(self._budget, stored, self)
 
+    def is_honest(self, size: int) -> bool:
+        """Whether the item may give so much without being suspected."""
+        return size <= self._honest
+
     def add_bytes(self, count: int) -> None:
         """Raise :class:`OverBudget` where this item, or one around it, has given too much."""
         suspect: Meter | None = None
@@ -108,7 +112,7 @@ class Meter:
             if meter is not self:
                 meter._spent -= self._spent - self._explained()
                 meter._patience = max(meter._patience / 2, min(meter._patience, _LEAST_PATIENCE))
-        seconds = f"{self._patience:.0f} seconds beyond what its size explains"
+        seconds = f"{self._patience:g} seconds beyond what its size explains"
         self._over = OverBudget(self, f"reading it took more than {seconds}", steady=False)
         return self._over
 

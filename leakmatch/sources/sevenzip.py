@@ -5,15 +5,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.guard import corrupt, encrypted, over_budget, reading, truncated
+from leakmatch.sources.guard import corrupt, encrypted, over_budget, reading
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.once import Once
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.sevenzip_coders import AES, SELF_CHECKING, Blocks, Unpacking
+from leakmatch.sources.sevenzip_coders import AES, SELF_CHECKING, Blocks, Key, Unpacking
 from leakmatch.sources.sevenzip_header import (
     LARGEST,
     START,
@@ -125,7 +126,7 @@ class SevenZip:
             folder = _Folder(self._opening, chain, ranges, sizes, max(at - begin, 1))
             start = 0
             for _ in range(streams.counts[number]):
-                part = _Part(folder, start, streams.sizes[index], streams.crcs.get(index))
+                part = _Part(folder, start, streams.sizes[index], streams.crc(index))
                 if not start:
                     self._unlock(folder, part)
                 yield part
@@ -151,7 +152,7 @@ class SevenZip:
         if all(coder.method != AES for coder in folder.chain.coders):
             return
         for password in self._opening.passwords:
-            folder.unlock(lambda rounds, salt, password=password: self._keys.key(password, rounds, salt))  # type: ignore[misc]
+            folder.unlock(partial(self._keys.key, password))
             if self._opens(first, quick=password == self._password):
                 if password != self._password:
                     self._password = password
@@ -193,9 +194,9 @@ class _Folder:
     _error: Exception | None = None
     _unpacking: Unpacking | None = None
 
-    def unlock(self, key: object) -> None:
+    def unlock(self, key: Key) -> None:
         """With which key it is unpacked."""
-        self._unpacking = Unpacking(self.opening.budget.memory * 5 // 8, key)  # type: ignore[arg-type]
+        self._unpacking = Unpacking(_memory(self.opening), key)
 
     def rewind(self) -> None:
         """Begin anew."""
@@ -223,7 +224,7 @@ class _Folder:
             while not self._rest:
                 self.opening.pulse()
                 if self._blocks is None:
-                    unpacking = self._unpacking or Unpacking(self.opening.budget.memory * 5 // 8, _no_key)
+                    unpacking = self._unpacking or Unpacking(_memory(self.opening), _no_key)
                     self._blocks = unpacking.blocks(self.chain, self.packed, self.sizes)
                 block = next(self._blocks, None)
                 if block is None:
@@ -254,6 +255,11 @@ class _Part:
             yield block
         if self.crc is not None and crc != self.crc:
             raise ValueError("its checksum is wrong")
+
+
+def _memory(opening: Opening) -> int:
+    """What a dictionary may take: the rest of a worker needs its share."""
+    return opening.budget.memory * 5 // 8
 
 
 def _no_key(_rounds: int, _salt: bytes) -> bytes:

@@ -10,16 +10,18 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 from struct import Struct
 from typing import BinaryIO, Final
 
-from leakmatch.errors import ItemError
 from leakmatch.sources.guard import corrupt, over_budget, truncated, unsupported
 
 SIGNATURE: Final = b"7z\xbc\xaf\x27\x1c"
 START: Final = 32  # bytes before the first packed stream
 _START_HEADER: Final = Struct("<6sBBIQQI")
-LARGEST: Final = 256 << 20
+LARGEST: Final = 128 << 20
+_MOST_MEMBERS: Final = 1 << 23  # each takes 16 bytes here
+_UNKNOWN: Final = -1  # checksum
 
 (_END, _HEADER, _PROPERTIES, _ADDITIONAL, _MAIN, _FILES, _PACK, _UNPACK, _SUBSTREAMS, _SIZE, _CRC, _FOLDER, _SIZES,
  _COUNTS, _EMPTY_STREAM, _EMPTY_FILE, _ANTI, _NAMES) = range(18)  # fmt: skip
@@ -72,14 +74,14 @@ class Streams:
     packed_sizes: array[int] = field(default_factory=lambda: array("Q"))
     chains: list[Chain] = field(default_factory=list)  # equal ones are one object
     unpacked: array[int] = field(default_factory=lambda: array("Q"))  # of every coder of every folder
-    folder_crcs: dict[int, int] = field(default_factory=dict)
+    folder_crcs: array[int] = field(default_factory=lambda: array("q"))  # empty, or of all folders
     counts: array[int] = field(default_factory=lambda: array("Q"))
     sizes: array[int] = field(default_factory=lambda: array("Q"))  # of all members
-    crcs: dict[int, int] | array[int] = field(default_factory=dict)
+    crcs: array[int] = field(default_factory=lambda: array("q"))  # the same of all members
 
-    def total(self) -> int:
-        """How many members there are with data."""
-        return len(self.sizes)
+    def crc(self, index: int) -> int | None:
+        """The CRC-32 of a member, if it is known."""
+        return self.crcs[index] if index < len(self.crcs) and self.crcs[index] != _UNKNOWN else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,10 @@ class Cursor:
         if count * bits > self.left * 8:
             raise corrupt("the header announces more than it holds")
         return count
+
+    def crc(self) -> int:
+        """A number of four bytes."""
+        return int.from_bytes(self.take(4), "little")
 
     def bits(self, count: int) -> bytes:
         """A vector of bits, packed; see :func:`is_set`."""
@@ -237,11 +243,9 @@ def _read_packed(cursor: Cursor, streams: Streams) -> None:
             raise corrupt(f"its header has an unknown part ({part})")
 
 
-def _read_crcs(cursor: Cursor, count: int) -> Iterator[tuple[int, int]]:
+def _read_crcs(cursor: Cursor, count: int) -> array[int]:
     defined = cursor.defined(count)
-    found = [index for index in range(count) if is_set(defined, index)]
-    values = array("I", cursor.take(4 * len(found)))
-    return zip(found, values, strict=True)
+    return array("q", (cursor.crc() if is_set(defined, index) else _UNKNOWN for index in range(count)))
 
 
 def _read_folders(cursor: Cursor, streams: Streams) -> None:
@@ -253,16 +257,16 @@ def _read_folders(cursor: Cursor, streams: Streams) -> None:
     known: dict[bytes, Chain] = {}
     for _ in range(count):
         start = cursor.at
-        chain = _read_chain(cursor)
-        streams.chains.append(known.setdefault(cursor.data[start : cursor.at], chain))
+        way = _read_chain(cursor)
+        streams.chains.append(known.setdefault(cursor.data[start : cursor.at], way))
     if cursor.number() != _SIZES:
         raise corrupt("its header has no sizes")
-    for chain in streams.chains:
-        streams.unpacked.extend(cursor.number() for _ in chain.coders)
+    for way in streams.chains:
+        streams.unpacked.extend(cursor.number() for _ in way.coders)
     while (part := cursor.number()) != _END:
         if part != _CRC:
             raise corrupt(f"its header has an unknown part ({part})")
-        streams.folder_crcs.update(_read_crcs(cursor, count))
+        streams.folder_crcs = _read_crcs(cursor, count)
 
 
 def _read_chain(cursor: Cursor) -> Chain:
@@ -301,9 +305,9 @@ class _Members:
         self._streams = streams
         self._totals = array("Q")
         first = 0
-        for chain in streams.chains:
-            self._totals.append(streams.unpacked[first + chain.main])
-            first += len(chain.coders)
+        for way in streams.chains:
+            self._totals.append(streams.unpacked[first + way.main])
+            first += len(way.coders)
 
     def one_for_each_folder(self) -> None:
         self._streams.counts = array("Q", [1]) * len(self._totals)
@@ -325,14 +329,18 @@ class _Members:
         streams.counts = counts
         if has_sizes:
             part = cursor.number()
+        crcs = array("q")
         while part != _END:
             if part != _CRC:
                 raise corrupt(f"its header has an unknown part ({part})")
-            self._read_crcs(cursor)
+            crcs = _read_crcs(cursor, self._without_crc())
             part = cursor.number()
+        self._set_crcs(crcs)
 
     def _add_sizes(self, cursor: Cursor, total: int, count: int) -> None:
         left = total
+        if count + len(self._streams.sizes) > _MOST_MEMBERS:
+            raise over_budget(f"its header lists more than {_MOST_MEMBERS:,} members")
         if count - 1 > cursor.left:
             raise corrupt("the header announces more than it holds")
         for _ in range(count - 1):
@@ -344,20 +352,20 @@ class _Members:
         if count:
             self._streams.sizes.append(left)
 
-    def _read_crcs(self, cursor: Cursor) -> None:
-        streams = self._streams
-        unknown = array("Q")
-        index = 0
-        known: dict[int, int] = {}
-        for folder, count in enumerate(streams.counts):
-            if count == 1 and folder in streams.folder_crcs:
-                known[index] = streams.folder_crcs[folder]
-            else:
-                unknown.extend(range(index, index + count))
-            index += count
-        for place, crc in _read_crcs(cursor, len(unknown)):
-            known[unknown[place]] = crc
-        streams.crcs = known
+    def _without_crc(self) -> int:
+        """How many members are not all of a folder whose checksum is known."""
+        counts = enumerate(self._streams.counts)
+        return sum(count for folder, count in counts if self._known(folder, count) == _UNKNOWN)
+
+    def _set_crcs(self, read: array[int]) -> None:
+        left = chain(read, repeat(_UNKNOWN))
+        for folder, count in enumerate(self._streams.counts):
+            known = self._known(folder, count)
+            self._streams.crcs.extend(islice(left, count) if known == _UNKNOWN else [known])
+
+    def _known(self, folder: int, count: int) -> int:
+        crcs = self._streams.folder_crcs
+        return crcs[folder] if count == 1 and crcs else _UNKNOWN
 
 
 # Files
@@ -387,8 +395,8 @@ class Files:
             yield File(name, False, not is_file, is_anti, is_file and _is_link(attribute))
 
     def _names(self) -> Iterator[bytes]:
-        names = self.parts.get(_NAMES, b"\0")[1:]
-        at = 0
+        names = self.parts.get(_NAMES, b"\0")
+        at = 1  # behind the byte that tells that they are here
         while True:
             end = names.find(b"\0\0", at)
             while end >= 0 and (end - at) % 2:
@@ -413,7 +421,7 @@ def _read_files(cursor: Cursor) -> Files:
     while (part := cursor.number()) != _END:
         body = cursor.take(cursor.number())
         if part in (_EMPTY_STREAM, _EMPTY_FILE, _ANTI, _NAMES, _ATTRIBUTES):
-            if part in (_NAMES, _ATTRIBUTES) and part == _NAMES and body[:1] not in (b"", b"\0"):
+            if part == _NAMES and body[:1] not in (b"", b"\0"):
                 raise unsupported("a 7z whose names lie elsewhere is not read")
             files.parts[part] = body
     return files

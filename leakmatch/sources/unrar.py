@@ -1,4 +1,4 @@
-"""The official UnRAR library (``unrar2-cffi``): one archive, from front to back, its members' bytes as they are unpacked.
+"""The official UnRAR library (``unrar2-cffi``): one archive from front to back, its bytes as they are unpacked.
 
 Nothing is extracted: members are "tested", which gives their bytes to a callback.
 """

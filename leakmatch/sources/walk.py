@@ -101,11 +101,12 @@ def walk(
     A container comes after its members, when it is known how its reading ended; its position is before theirs.
     Pictures, which ``is_image`` knows by their first 4,096 bytes (it may give the name of the format), have outcome
     ``None`` and their bytes as payload. For positions that are not ``wanted`` the payload may be missing; such pictures
-    may be passed over unread, and then do not count against the budget. ``progress`` is told, several times for each
-    member, how many bytes of the file were read, again from 0 when it is read again. ``passwords`` are tried on what is
-    locked; ``scratch`` is where bytes go that a library gives once only, or wants as a file. ``before``: what earlier
-    walks have shown; time is counted only where none of them has been. ``working`` is told the position of the
-    innermost item that is worked on. Raises nothing for bad input.
+    may be passed over unread, and count against the budget with the size that their container tells, so that the same
+    limit is met at the same place. ``progress`` is told, several times for each member, how many bytes of the file were
+    read, again from 0 when it is read again. ``passwords`` are tried on what is locked; ``scratch`` is where bytes go
+    that a library gives once only, or wants as a file. ``before``: what earlier walks have shown; time is counted only
+    where none of them has been. ``working`` is told the position of the innermost item that is worked on. Raises
+    nothing for bad input.
     """
     try:
         with reading("the file"):
@@ -311,10 +312,13 @@ class _Walker:
     def _picture(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         wanted = self._wanted(position)
         kind = ItemKind.FRAME if item.frame else ItemKind.IMAGE
-        # Without a size, the container learns its own end by this reading.
-        if wanted or item.size is None or position in self._before.carriers:
+        # Without a size, the container learns its own end by this reading; one that is too good to be true is checked.
+        unsure = item.size is None or not item.meter.is_honest(item.size)
+        if wanted or unsure or position in self._before.carriers:
             self._finish(item, read, self._budget.member_bytes if wanted else 0, Behind())
             read.members = len(read.behind) or None
+        elif item.in_place is None and item.size is not None:
+            self._pass_over(item, read, item.size)
         if not wanted:
             size = item.size or read.size
             yield Entry(item.locator, position, kind, size, None, None, members=read.members, format=read.format)
@@ -341,6 +345,13 @@ class _Walker:
                 format=read.format,
             )
         yield from self._behind(item, read)
+
+    def _pass_over(self, item: _Item, read: _Read, size: int) -> None:
+        """Count what is not read."""
+        try:
+            item.meter.add_bytes(max(size - len(read.head), 0))
+        except OverBudget as error:
+            read.error = error
 
     def _other(self, item: _Item, position: int, read: _Read) -> Iterator[Entry | Incident]:
         self._finish(item, read, 0, Behind())

@@ -60,7 +60,7 @@ class Columns:
     def members(self) -> Iterator[Member]:
         """Every value, by row group, column and row."""
         for column, first, values, stored in self._batches(self):
-            for offset in range(len(values)):
+            for offset in range(len(values) if values.null_count < len(values) else 0):
                 self.opening.pulse()
                 yield from self._value(values[offset], column, f"{column}[{first + offset}]", stored, 0)
         if self._outside:
@@ -172,18 +172,18 @@ def _parquet(columns: Columns) -> Iterator[tuple[str, int, Any, int]]:
         )
         metadata = file.metadata
         wanted = [field.name for field in file.schema_arrow if _may_hold(pyarrow, field.type)]
+    # What the file says of each column's size is not asked for: pyarrow ends the process where that is damaged.
+    stored = max(opening.size // max(metadata.num_rows * len(wanted), 1), 1)
     first = 0
     for group in range(metadata.num_row_groups):
         with mapped(pyarrow, "a row group"):
-            rows = metadata.row_group(group).num_rows
-            sizes = _sizes(metadata.row_group(group))
+            rows, size = metadata.row_group(group).num_rows, metadata.row_group(group).total_byte_size
+        if rows < 0 or first + rows > opening.budget.ratio * opening.size:
+            columns.fail(over_budget(f"more than {first + rows:,} rows in a file of {opening.size:,} bytes"))
+            return
+        most = min(max(_BATCH_BYTES // max(size // max(rows, 1), 1), 1), _MOST_ROWS)
         for column in wanted:
-            packed, unpacked = sizes.get(column, (1, 1))
-            if rows > opening.budget.ratio * max(packed, 1):
-                columns.fail(over_budget(f"{column[:100]!r} has {rows:,} rows in {packed:,} bytes"))
-                continue
-            size = min(max(_BATCH_BYTES // max(unpacked // max(rows, 1), 1), 1), _MOST_ROWS)
-            yield from _batches(columns, file, group, column, first, size, max(packed // max(rows, 1), 1))
+            yield from _batches(columns, file, group, column, first, most, stored)
         first += rows
 
 
@@ -203,17 +203,6 @@ def _batches(
             at += len(batch)
     except ItemError as error:
         columns.fail(error)
-
-
-def _sizes(group: Any) -> dict[str, tuple[int, int]]:
-    """Of each column (all its parts together), the bytes in the file and expanded."""
-    found: dict[str, tuple[int, int]] = {}
-    for number in range(group.num_columns):
-        part = group.column(number)
-        name = part.path_in_schema.split(".", 1)[0]
-        packed, unpacked = found.get(name, (0, 0))
-        found[name] = (packed + part.total_compressed_size, unpacked + part.total_uncompressed_size)
-    return found
 
 
 # Arrow

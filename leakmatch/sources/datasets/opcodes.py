@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
-from leakmatch.sources.datasets.pickle_values import MARK, OPAQUE, Data, Name, Numbers, Stopped, Type, array_of
+from leakmatch.sources.datasets.pickle_values import MARK, OPAQUE, SHORT, Data, Name, Numbers, Stopped, Type, array_of
 from leakmatch.sources.streams import CHUNK, FURTHEST
 
 _MAX_STACK: Final = 1_000_000
@@ -20,6 +20,7 @@ _MAX_TEXT: Final = 200  # of a text that is kept; longer ones are Data
 _MAX_TUPLE: Final = 64
 _MAX_LINE: Final = 256 << 20
 _MAX_UNKNOWN: Final = 5
+_WINDOW: Final = 4096
 
 _MODULES: Final = ("numpy.core", "numpy._core")
 _ARRAYS: Final = frozenset(f"{module}.multiarray._reconstruct" for module in _MODULES)
@@ -46,6 +47,7 @@ class Machine:
         self.unknown: list[str] = []
         self._file, self._size, self._steps = file, size, steps
         self._at = 0
+        self._window, self._window_at = b"", 0  # what was read last, and where
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._memoed = 0
@@ -88,8 +90,11 @@ class Machine:
 
     def read(self, size: int) -> bytes:
         """Exactly ``size`` bytes. Raises ``EOFError``."""
-        self._file.seek(min(self._at, FURTHEST))
-        data = self._file.read(size)
+        start = self._at - self._window_at
+        if start < 0 or start + size > len(self._window):
+            self._file.seek(min(self._at, FURTHEST))
+            self._window, self._window_at, start = self._file.read(max(size, _WINDOW)), self._at, 0
+        data = self._window[start : start + size]
         self._at += len(data)
         if len(data) < size:
             raise EOFError
@@ -243,7 +248,7 @@ class Machine:
             value = given[0]
             if isinstance(value, Data) and value.is_text:
                 return Data(value.start, value.size, value.coding)
-            return OPAQUE  # a short text
+            return SHORT
         if function in _ARRAYS:
             return Numbers()
         if function in _TYPES and given and isinstance(given[0], str):
@@ -269,7 +274,8 @@ class Machine:
             thing.shape, thing.dtype, thing.fortran, thing.data = made.shape, made.dtype, made.fortran, made.data
         else:
             if isinstance(thing, Numbers):
-                self.not_known("numpy array of objects")
+                if not (isinstance(state, tuple) and state and state[-1] is SHORT):
+                    self.not_known("numpy array of objects")
                 self._stack[-1] = OPAQUE
             self.out([state])
 

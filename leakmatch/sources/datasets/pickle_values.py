@@ -28,6 +28,7 @@ class _Mark:
 
 
 OPAQUE: Final = _Opaque()
+SHORT: Final = _Opaque()  # bytes, too few for a picture
 MARK: Final = _Mark()
 
 

@@ -5,6 +5,7 @@ Whether a member is looked at is decided behind the walk. Here it is only asked 
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _PICTURES: Final = (
@@ -19,6 +20,7 @@ _PICTURES: Final = (
     b"\x00\x00\x00\x0cJXL \r\n\x87\n",
     b"8BPS",
 )
+_PNM = re.compile(rb"P[1-6]\s+\d{1,6}\s+\d{1,6}\s")
 _BRANDS: Final = frozenset(b"heic heix heim heis hevc hevx mif1 msf1 avif avis".split())
 _TEXT: Final = frozenset((*range(7, 14), 27, *range(32, 256)))  # as in ``file``: no other control characters
 _LOOKED_AT: Final = 512
@@ -32,7 +34,7 @@ def is_picture(head: bytes) -> bool:
         return head[8:12] == b"WEBP"
     if head[:2] == b"BM":
         return len(head) >= 18 and int.from_bytes(head[14:18], "little") in (12, 40, 52, 56, 64, 108, 124)
-    return head[4:8] == b"ftyp" and head[8:12] in _BRANDS
+    return (head[4:8] == b"ftyp" and head[8:12] in _BRANDS) or _PNM.match(head) is not None
 
 
 def is_plain_text(head: bytes) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Final, cast
 from leakmatch.errors import ItemError
 from leakmatch.sources.datasets.signatures import is_picture
 from leakmatch.sources.documents.carve import pictures
-from leakmatch.sources.guard import corrupt, extra_missing, over_budget, reading
+from leakmatch.sources.guard import extra_missing, over_budget, reading
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
@@ -36,7 +36,7 @@ class Ole:
 
     def members(self) -> Iterator[Member]:
         """Every stream, and behind each the pictures in it."""
-        with self._reading("the OLE file"):
+        with reading("the OLE file"):
             file = self._olefile.OleFileIO(Range(self._opening.file, 0, self._opening.size))
             paths = file.listdir(streams=True, storages=False)
         failure: ItemError | None = None
@@ -44,7 +44,7 @@ class Ole:
             self._opening.pulse()
             name = "/".join(path)
             try:
-                with self._reading("the stream"):
+                with reading("the stream"):
                     size = file.get_size(path)
                     if size > _MAX_STREAM:
                         raise over_budget(f"a stream of more than {_MAX_STREAM >> 20} MiB")
@@ -63,22 +63,6 @@ class Ole:
             self.notes.append(Note("corrupt", " ".join(str(message).split())[:200]))
         if failure is not None:
             raise failure
-
-    def _reading(self, what: str) -> reading:
-        return _Reading(what, self._olefile)
-
-
-class _Reading(reading):
-    __slots__ = ("_olefile",)
-
-    def __init__(self, what: str, olefile: Any) -> None:
-        super().__init__(what)
-        self._olefile = olefile
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, self._olefile.OleFileError):
-            raise corrupt(f"{self._what} is damaged ({' '.join(str(error).split())[:120]})") from error
-        super().__exit__(kind, error, trace)
 
 
 def _member(name: str, start: int, size: int, data: Any, problem: ItemError | None = None) -> Member:

@@ -21,7 +21,7 @@ from leakmatch.sources.guard import corrupt, encrypted, extra_missing, over_budg
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import Range
+from leakmatch.sources.streams import Range, Seekable
 
 _AS_IT_IS: Final = frozenset(("/DCTDecode", "/DCT", "/JPXDecode"))
 _FAX: Final = frozenset(("/CCITTFaxDecode", "/CCF"))
@@ -31,6 +31,8 @@ _CHANNELS: Final = {"/DeviceGray": 1, "/G": 1, "/CalGray": 1, "/DeviceRGB": 3, "
 _MOST: Final = 64 << 20  # bytes of one stream, packed or not
 _MAX_NAME: Final = 500
 _MAX_DEPTH: Final = 8
+_MAX_SEARCHED: Final = 128 << 20
+_NO_DIRECTORY: Final = b"\nstartxref\n0\n%%EOF\n"
 
 
 def open_pdf(opening: Opening) -> Pdf:
@@ -56,10 +58,7 @@ class Pdf:
     def members(self) -> Iterator[Member]:
         """Every picture and embedded file, by the number of its object."""
         try:
-            with self._reading("the PDF document"):
-                reader = self._pypdf.PdfReader(Range(self._opening.file, 0, self._opening.size), strict=False)
-                self._unlock(reader)
-                numbers = self._numbers(reader)
+            reader, numbers = self._opened()
         except ItemError as error:
             if error.code != "corrupt":
                 raise
@@ -85,6 +84,24 @@ class Pdf:
 
     def _reading(self, what: str) -> reading:
         return _Reading(what, self._pypdf)
+
+    def _opened(self) -> tuple[Any, list[tuple[int, int]]]:
+        """The reader and the numbers of the objects; where the directory is damaged, of those that are found."""
+        whole = Range(self._opening.file, 0, self._opening.size)
+        try:
+            with self._reading("the PDF document"):
+                return self._read(whole)
+        except ItemError as error:
+            if error.code != "corrupt" or self._opening.size > _MAX_SEARCHED:
+                raise
+            self._failure = error
+        with self._reading("the PDF document"):
+            return self._read(io.BufferedReader(_Ended(whole, self._opening.size)))
+
+    def _read(self, source: io.IOBase) -> tuple[Any, list[tuple[int, int]]]:
+        reader = self._pypdf.PdfReader(source, strict=False)
+        self._unlock(reader)
+        return reader, self._numbers(reader)
 
     def _unlock(self, reader: Any) -> None:
         """Raises :class:`ItemError` (``needs-password``) where no password fits."""
@@ -231,6 +248,23 @@ class Pdf:
                 return cast(BinaryIO, Range(self._opening.file, start, size, strict=True))
 
             yield Member(raw, raw.decode(), max(size, 1), reopen, size)
+
+
+class _Ended(Seekable):
+    """A document with an end that makes pypdf look for the objects."""
+
+    def __init__(self, source: Range, size: int) -> None:
+        super().__init__()
+        self._source, self._size = source, size
+
+    def _read_at(self, at: int, size: int) -> bytes:
+        if at >= self._size:
+            return _NO_DIRECTORY[at - self._size : at - self._size + size]
+        self._source.seek(at)
+        return self._source.read(size)
+
+    def _end(self) -> int:
+        return self._size + len(_NO_DIRECTORY)
 
 
 class _Reading(reading):

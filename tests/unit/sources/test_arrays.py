@@ -102,8 +102,8 @@ def test_whole_numbers_and_what_is_no_number():
 
 def pictures_in(data: bytes) -> list[bytes]:
     """The members of a container of arrays, which the walk of these tests does not take for pictures."""
-    from leakmatch.sources.registry import detect, open_container
     from leakmatch.sources.opening import Opening
+    from leakmatch.sources.registry import detect, open_container
 
     opening = Opening(detect(data[:36864]), io.BytesIO(data), len(data), "faces.npy")
     return [member.open().read() for member in open_container(opening).members() if not member.aside]
@@ -177,7 +177,7 @@ def header(text: str, version: bytes = b"\1\0") -> bytes:
         "[" * 60_000,
         "",
         "{'descr': '|O', 'fortran_order': False, 'shape': (5, 20, 30, 3)}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (%s)}" % ("1," * 100),
+        f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({'1,' * 100})}}",
     ],
 )
 def test_hostile_headers(text):
@@ -189,7 +189,7 @@ def test_hostile_headers(text):
 @pytest.mark.parametrize("order", ["False", "True"])
 @pytest.mark.parametrize("count", [10**6, 10**12, 10**30])
 def test_a_shape_that_claims_more_than_there_is(order, count):
-    text = "{'descr': '|u1', 'fortran_order': %s, 'shape': (%d, 20, 30, 3)}" % (order, count)
+    text = f"{{'descr': '|u1', 'fortran_order': {order}, 'shape': ({count}, 20, 30, 3)}}"
     walk = walked(header(text) + bytes(1800 * 3 + 10))
     assert walk.root.outcome in (Outcome.PARTIAL, Outcome.OVER_BUDGET)
     assert len(walk.entries) <= 5

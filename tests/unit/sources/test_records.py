@@ -88,7 +88,7 @@ def test_the_checksum():
 
 def test_every_value_that_is_no_text():
     one = datasets.example({
-        "image/encoded": [picture(1)], "image/class/text": [b"somebody"], "crops": [picture(2), picture(3)], "n": [1, 2],
+        "image/encoded": [picture(1)], "image/class/text": [b"somebody"], "crops": [picture(2), picture(3)], "n": [1],
     })  # fmt: skip
     walk = walked(datasets.framed(one) + datasets.framed(datasets.example({"x": [b"\0\1"]})))
     assert names(walk) == ["0/image/encoded", "0/crops", "0/crops.1", "1/x"]

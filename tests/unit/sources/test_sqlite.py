@@ -45,7 +45,7 @@ def test_base64_and_longer_texts():
     rows = [
         ("INSERT INTO t VALUES (?)", (text,)),
         ("INSERT INTO t VALUES (?)", ("data:image/jpeg;base64," + text,)),
-        ("INSERT INTO t VALUES (?)", ('{"photo": "%s"}' % text,)),
+        ("INSERT INTO t VALUES (?)", (f'{{"photo": "{text}"}}',)),
         ("INSERT INTO t VALUES (?)", ("plain text " * 100,)),
     ]
     walk = walked(datasets.in_sqlite("CREATE TABLE t (x TEXT)", rows))

@@ -1,0 +1,101 @@
+"""The contract of container formats, for those that libraries read."""
+
+from __future__ import annotations
+
+import pytest
+from archives import picture, walked
+from contract.test_source_contract import SourceContract
+from packers import COPY, by_libarchive, rar4_of, rar5_of, sevenzip_by_py7zr, sevenzip_of
+
+from leakmatch.records import Outcome
+
+pytest.importorskip("libarchive", exc_type=Exception)
+
+
+class TestSolidSevenZip(SourceContract):
+    any_name = False  # UTF-16
+
+    def pack(self, members):
+        return sevenzip_of(members)
+
+    def complete(self, packed, cut):
+        return 0  # the list of members lies at the end
+
+
+class TestSevenZipInBlocks(TestSolidSevenZip):
+    def pack(self, members):
+        return sevenzip_of(members, block=2)
+
+
+class TestStoredSevenZip(TestSolidSevenZip):
+    def pack(self, members):
+        return sevenzip_of(members, block=1, method=COPY)
+
+
+class TestSevenZipByPy7zr(TestSolidSevenZip):
+    """Made by another writer, with a packed header."""
+
+    HOSTILE = tuple(name for name in SourceContract.HOSTILE if name not in {b"/abs.jpg", b"."})
+
+    def pack(self, members):
+        return sevenzip_by_py7zr(members)
+
+
+class TestCpio(SourceContract):
+    format = "cpio_newc"
+
+    def pack(self, members):
+        return by_libarchive(self.format, members)
+
+    def complete(self, packed, cut):
+        return sum(packed.index(data) + len(data) <= cut for _, data in self.original)
+
+    def is_unnoticeable(self, packed, at):
+        return True  # the data has no checksum
+
+    def test_no_members(self):
+        assert walked(self.pack([])).root.outcome is Outcome.WALKED
+
+
+class TestOldCpio(TestCpio):
+    format = "cpio"
+
+
+class TestXar(TestCpio):
+    format = "xar"
+
+
+class TestWarc(TestCpio):
+    format = "warc"
+
+
+class TestRar4(SourceContract):
+    any_name = False
+
+    def pack(self, members):
+        return rar4_of(members)
+
+    def complete(self, packed, cut):
+        return sum(packed.index(data) + len(data) <= cut for _, data in self.original)
+
+
+class TestRar5(TestRar4):
+    def pack(self, members):
+        return rar5_of(members)
+
+
+def test_ar():
+    members = [(b"%d.jpg" % n, picture(n)) for n in range(5)]
+    walk = walked(by_libarchive("ar_bsd", members))
+    assert walk.members() == members
+    assert walk.root.outcome is Outcome.WALKED
+
+
+def test_iso_with_joliet_and_rock_ridge():
+    members = [("文件夹/照片 %d.jpg".encode() % n, picture(n, 5000)) for n in range(5)] if False else [
+        (f"folder {n}/照片 {n}.jpg".encode(), picture(n, 5000)) for n in range(5)
+    ]
+    walk = walked(by_libarchive("iso9660", members))
+    assert sorted(walk.members()) == sorted(members)
+    assert walk.root.outcome is Outcome.WALKED
+    assert not walk.incidents

@@ -221,7 +221,7 @@ class Pass:
     def blocks(self) -> Iterator[bytes]:
         """The bytes of the member that :meth:`next` has come to, holes filled with zeros."""
         block, size, offset = c_void_p(), c_size_t(), c_int64()
-        at, warning = 0, None
+        at, empty, warning = 0, 0, None
         while True:
             block.value, size.value, offset.value = None, 0, at
             code = self._library.status(
@@ -245,6 +245,9 @@ class Pass:
             for start in range(0, size.value, CHUNK):
                 yield ctypes.string_at((block.value or 0) + start, min(size.value - start, CHUNK))
             at += size.value
+            empty = 0 if size.value else empty + 1
+            if empty > _RETRIES:
+                raise warning or corrupt("the library gives nothing of it, and no end")
         if warning is not None:
             raise warning
 

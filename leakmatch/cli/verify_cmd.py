@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leakmatch.cli import options
+from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ def verify(
         missed = unread(opened)
         files, read = opened.count("files"), opened.count("finished_files")
         lines = [
-            f"{case}: intact.",
+            f"{printable(str(case))}: intact.",
             "file structure: sound",
             f"content digest: {opened.digest}, as written",
             f"ledger: {sum(opened.outcomes().values()):,} items, each with exactly one outcome; it adds up",

@@ -139,7 +139,7 @@ class Pool:
             except (ChannelClosed, ProtocolError) as error:
                 for message in messages:
                     message.discard()
-                self._replace(worker, str(error))
+                self._replace(worker, str(error), died=isinstance(error, ChannelClosed))
         before, self._turned = self._turned, time.monotonic()
         self._now += min(self._turned - before, LONGEST_TURN)
         self._dispatch()
@@ -170,7 +170,7 @@ class Pool:
                 raise start_error(message)
             told = str(message.fields.get("message")).strip()
             _log.warning("a worker (%s) met a defect:\n%s", worker.role, printable_lines(told))
-            raise ChannelClosed(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
+            raise ProtocolError(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
         elif worker.role == READER:
             self._heard = self._now
             self._take_from_reader(message)
@@ -361,12 +361,12 @@ class Pool:
         held = [p for p in self._queue if not p.again]
         return held + [p for w in self._workers for p in w.pictures if not p.again]
 
-    def _replace(self, worker: Worker, reason: str) -> None:
+    def _replace(self, worker: Worker, reason: str, *, died: bool = True) -> None:
         if worker not in self._workers:
             return
         shown = worker.works_on()
         self._kill(worker)
-        reason, blame = worker.death(reason)
+        reason, blame = worker.death(reason, by_itself=died)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES:

@@ -128,12 +128,14 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
-    def death(self, reason: str) -> tuple[str, int]:
-        """Why it was lost, in words, and what that counts. After :meth:`kill`."""
+    def death(self, reason: str, *, by_itself: bool) -> tuple[str, int]:
+        """Why it was lost, in words, and what that counts. After :meth:`kill`; ``by_itself``: which found it dead."""
         code = self.process.returncode
         if self.ended:
             return self.ended, LOST
-        if code is not None and code < 0:
+        if by_itself and code is not None and code >= 0:
+            return f"it ended (exit code {code})", LOST
+        if by_itself and code is not None:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             return f"it was ended by {name}", KILLED if code == -signal.SIGKILL else LOST
         return reason, LOST

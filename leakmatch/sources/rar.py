@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.guard import encrypted, extra_missing, over_budget, volume_missing
+from leakmatch.sources.guard import encrypted, extra_missing, over_budget, truncated, unsupported, volume_missing
 from leakmatch.sources.libarchive import open_libarchive
 from leakmatch.sources.members import Container, Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.once import Once
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.rar_header import Main, find_start, read_main
+from leakmatch.sources.rar_header import Main, find_start, read_layout, read_main
 from leakmatch.sources.unrar import LIST, READ, Header, Locked, Rar, is_installed, pulled
 
 _STUB: Final = 1 << 20
@@ -36,7 +36,7 @@ def open_rar(opening: Opening) -> Container:
     except ItemError:  # the library will say what it makes of it
         main = Main(0, is_solid=True)
     if is_installed():
-        return RarArchive(opening, main)
+        return RarArchive(opening, main, start)
     if main.is_locked or main.is_volume:
         raise extra_missing("Rar archives that are locked or in several parts", "rar")
     return open_libarchive(opening)
@@ -45,10 +45,11 @@ def open_rar(opening: Opening) -> Container:
 class RarArchive:
     """A rar archive, on disk or copied to where it has a path."""
 
-    def __init__(self, opening: Opening, main: Main) -> None:
+    def __init__(self, opening: Opening, main: Main, start: int) -> None:
         self.notes: list[Note] = []
         self._opening = opening
         self._main = main
+        self._start = start
         self._is_solid = main.is_solid or main.is_locked  # of a locked one it is not known
         self._password: bytes | None = None
         self._allowed = opening.budget.memory * 5 // 8
@@ -66,6 +67,7 @@ class RarArchive:
             if survey.locked is not None and self._password is None:
                 self._find_password(path, lambda password: self._opens_member(path, password, survey.locked or 0))
             yield from self._read(path, survey)
+        self._compare()
         if self._failure is not None:
             raise self._failure
 
@@ -80,6 +82,16 @@ class RarArchive:
         elif archive is not None and archive.missing is not None:
             error = self._part_missing(archive.missing)
         self._failure = self._failure or error
+
+    def _compare(self) -> None:
+        """Tell what UnRAR does not: that the archive was cut, and what it passes over."""
+        if not self._main.version or self._main.is_locked or self._failure is not None:
+            return
+        layout = read_layout(self._opening.file, self._start, self._main)
+        if layout.streams:
+            self._failed(unsupported(f"it has {layout.streams} alternate data streams, which are not read"))
+        elif not layout.ends:
+            self._failed(truncated("the archive ends without an end mark; members may be missing"))
 
     def _note(self, note: Note) -> None:
         if note not in self.notes:

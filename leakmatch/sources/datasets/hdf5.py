@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.datasets.arrays import Layout, describe, layout, picture_file
+from leakmatch.sources.datasets.arrays import Layout, check_size, describe, layout, picture_file
 from leakmatch.sources.guard import extra_missing, over_budget, reading, unsupported
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
@@ -21,6 +21,7 @@ from leakmatch.sources.opening import Opening
 from leakmatch.sources.streams import Range
 
 _MAX_CHUNK: Final = 64 << 20  # a chunk is expanded as a whole
+_MAX_VALUE: Final = 256 << 20
 _MAX_DEPTH: Final = 64
 _MAX_PATH: Final = 4096
 _DEFLATE, _FLETCHER32 = 1, 3
@@ -167,6 +168,8 @@ class Hdf5:
     def _values(self, dataset: Any, name: str, owner: Any = None) -> Iterator[Member]:
         """Values of bytes, one after the other."""
         owner = dataset if owner is None else owner
+        if owner.dtype.itemsize > _MAX_CHUNK:
+            raise over_budget(f"values of more than {_MAX_CHUNK >> 20} MiB")
         shape = owner.shape
         count = int(np.prod(shape, dtype=object))
         stored = max(owner.id.get_storage_size() // max(count, 1), 1)
@@ -183,8 +186,8 @@ class Hdf5:
     def _bytes(self, dataset: Any, name: str) -> Member:
         """A row of bytes: a picture in itself."""
         size = dataset.shape[0]
-        if size > self._opening.budget.member_bytes:
-            raise over_budget(f"the picture has more than {self._opening.budget.member_bytes} bytes")
+        if size > _MAX_VALUE:
+            raise over_budget(f"a row of more than {_MAX_VALUE >> 20} MiB")
 
         def blocks() -> BinaryIO:
             with reading("the dataset"):
@@ -193,8 +196,7 @@ class Hdf5:
         return _member(name, max(dataset.id.get_storage_size(), 1), blocks)
 
     def _pictures(self, dataset: Any, name: str, found: Layout) -> Iterator[Member]:
-        if found.pixels > self._opening.budget.pixels:
-            raise over_budget(f"a picture of more than {self._opening.budget.pixels:,} pixels")
+        check_size(found, dataset.dtype, self._opening.budget.pixels)
         stored = max(dataset.id.get_storage_size() // found.count, 1)
         for number in self._numbers(dataset, found.count):
             index = found.index(number)

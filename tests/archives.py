@@ -368,37 +368,41 @@ def lzip(data: bytes) -> bytes:
 
 
 def lzw(data: bytes, most: int = 16) -> bytes:
-    """A .Z file: codes of 9 to ``most`` bits, in groups of 8 whose rest is skipped where codes get wider."""
+    """A .Z file of codes of 9 to ``most`` bits."""
     codes: dict[bytes, int] = {bytes((n,)): n for n in range(256)}
-    following, width = 257, 9
-    out, bits, count, in_group = bytearray((0x1F, 0x9D, 0x80 | most)), 0, 0, 0
-
-    def put(code: int) -> None:
-        nonlocal bits, count, in_group
-        bits |= code << count
-        count += width
-        in_group = (in_group + 1) % 8
-        while count >= 8:
-            out.append(bits & 0xFF)
-            bits, count = bits >> 8, count - 8
-
-    string = b""
+    following, string = 257, b""
+    found: list[int] = []
     for byte in data:
         longer = string + bytes((byte,))
         if longer in codes:
             string = longer
             continue
-        put(codes[string])
-        if following > (1 << width) - 1 and width < most:
-            while in_group:
-                put(0)
-            width += 1
+        found.append(codes[string])
         if following < 1 << most:
             codes[longer] = following
             following += 1
         string = bytes((byte,))
-    if string:
-        put(codes[string])
+    return lzw_codes(found + ([codes[string]] if string else []), most)
+
+
+def lzw_codes(codes: list[int], most: int = 16) -> bytes:
+    """A .Z file of these codes, in groups of 8 whose rest is skipped where codes get wider."""
+    following, width = 257, 9
+    out, bits, count, in_group = bytearray((0x1F, 0x9D, 0x80 | most)), 0, 0, 0
+    for code in codes:
+        padding = 0
+        if following > (1 << width) - 1 and width < most:
+            padding = (-in_group - 1) % 8
+        for one in [code] + [0] * padding:
+            bits |= one << count
+            count += width
+            in_group = (in_group + 1) % 8
+            while count >= 8:
+                out.append(bits & 0xFF)
+                bits, count = bits >> 8, count - 8
+        if following > (1 << width) - 1 and width < most:
+            width += 1
+        following += following < 1 << most
     if count:
         out.append(bits & 0xFF)
     return bytes(out)

@@ -408,6 +408,63 @@ def lzw_codes(codes: list[int], most: int = 16) -> bytes:
     return bytes(out)
 
 
+def lzop(data: bytes, block: int = 256 << 10) -> bytes:
+    """A .lzo file with Adler-32 of the data; blocks that do not get smaller are stored."""
+    header = struct.pack(">HHHBBIIIIB", 0x1030, 0x20A0, 0x0940, 1, 5, 1, 0, 0, 0, 0)
+    packed = b"\x89LZO\0\r\n\x1a\n" + header + struct.pack(">I", zlib.adler32(header))
+    for start in range(0, len(data), block):
+        piece = data[start : start + block]
+        small = lzo1x(piece)
+        small = small if len(small) < len(piece) else piece
+        packed += struct.pack(">III", len(piece), len(small), zlib.adler32(piece)) + small
+    return packed + bytes(4)
+
+
+def lzo1x(data: bytes) -> bytes:
+    """LZO1X with matches of 3 to 8 bytes from at most 2,048 before, and one of any length where bytes repeat."""
+    out, at, literals, last = bytearray(), 0, 0, -1  # last: where the two low bits for the next literals are
+    seen: dict[bytes, int] = {}
+
+    def put_literals() -> None:
+        text = data[at - literals : at]
+        if not out and literals and literals <= 238:
+            out.append(17 + literals)
+        elif last >= 0 and literals <= 3:
+            out[last] |= literals
+        elif literals <= 18:
+            out.append(literals - 3)
+        else:
+            more, rest = divmod(literals - 18 - 1, 255)
+            out.extend(bytes(1 + more) + bytes((rest + 1,)))
+        out.extend(text)
+
+    while at < len(data):
+        key = data[at : at + 3]
+        back = at - seen.get(key, -1 << 20)
+        seen[key] = at
+        run = next((n for n in range(len(data) - at) if data[at + n] != data[at - 1]), len(data) - at) if at else 0
+        if len(key) < 3 or not (at > 3 and (back <= 2048 or run > 40)):
+            at, literals = at + 1, literals + 1
+            continue
+        if literals:
+            put_literals()
+        if run > 40:
+            more, rest = divmod(run - 2 - 31 - 1, 255)
+            out.extend(bytes((32,)) + bytes(more) + bytes((rest + 1, 0, 0)))
+            last, at, literals = len(out) - 2, at + run, 0
+            continue
+        length = next(
+            (n for n in range(3, 8) if data[at + n : at + n + 1] != data[at + n - back : at + n - back + 1]), 8
+        )
+        length = min(length, len(data) - at)
+        code = (length - 1) << 5 | ((back - 1) & 7) << 2
+        out.extend((code, (back - 1) >> 3))
+        last, at, literals = len(out) - 2, at + length, 0
+    if literals:
+        put_literals()
+    return bytes(out) + b"\x11\0\0"
+
+
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, 6, mtime=0),
     "bzip2": bz2.compress,
@@ -416,6 +473,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
     "lz4": functools.partial(lz4.frame.compress, content_checksum=True),
     "lzip": lzip,
+    "lzop": lzop,
     "compress": lzw,
 }
 

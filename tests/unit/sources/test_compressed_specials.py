@@ -10,9 +10,10 @@ import tracemalloc
 
 import lz4.block
 import pytest
-from archives import COMPRESS, PICTURES, lzw, lzw_codes, picture, tar_of, walked
+from archives import COMPRESS, PICTURES, lzo1x, lzw, lzw_codes, picture, tar_of, walked
 
 from leakmatch.records import Budget, Outcome
+from leakmatch.sources import lzop
 from leakmatch.sources.decompress import Decompressed
 
 PHOTO = picture(1)
@@ -152,6 +153,24 @@ def test_a_legacy_frame_that_is_cut_off():
     walk = walked(packed[:-100])
     assert walk.root.outcome is Outcome.PARTIAL
     assert walk.codes == {"truncated"}
+
+
+# lzop
+
+
+@pytest.mark.parametrize("size", [4, 20, 239, 300, 5_000, 60_000])
+def test_blocks_of_lzo(size):
+    words = random.Random(size).choices([b"one ", b"another ", b"\xff\xd8\xff", bytes(600), b"x"], k=size // 4)
+    data = b"".join(words)[:size] or b"none"
+    assert lzop.decompress(lzo1x(data), len(data)) == data
+    for wrong in (len(data) - 1, len(data) + 1):
+        with pytest.raises((ValueError, IndexError)):
+            lzop.decompress(lzo1x(data), wrong)
+
+
+def test_a_distance_that_leads_before_the_beginning():
+    with pytest.raises(ValueError, match="before the beginning"):
+        lzop.decompress(b"\x15abcd\x40\x09\x11\0\0", 7)
 
 
 # compress

@@ -21,6 +21,10 @@ MAX_LINKS = 256  # far more than any budget lets containers nest
 FILE = "file"
 SOURCE = "source"
 FRAME = "frame"
+# An archive in what is none by its first bytes, as behind a picture.
+APPENDED = "appended"
+
+_BORDER = '],["'  # between two links of a locator as JSON
 
 # Categories that change how text around them is shown: control, format (bidirectional marks among
 # them), surrogates, private use, unassigned, line and paragraph separators.
@@ -46,7 +50,8 @@ class Locator:
     """One link of the chain.
 
     ``kind`` is the format of the container that holds the item (``zip``, ``tar``, ``gzip``, ...), ``file`` or
-    ``source`` for a root, ``frame`` for a picture inside an image file. ``raw`` is the name as stored;
+    ``source`` for a root, ``frame`` for a picture inside an image file, ``appended`` for an archive behind
+    something else. ``raw`` is the name as stored;
     ``name`` its decoded text. ``ordinal`` is the member's place among the members of its container (0, 1, ...), which
     tells duplicates of a name apart; for a root it is the index of the source argument, for a frame its number.
     """
@@ -66,9 +71,9 @@ class Locator:
         """The member ``name`` of the container that this locator points to."""
         return Locator(self, kind, name, raw, ordinal)
 
-    def frame(self, number: int) -> Locator:
-        """Frame ``number`` of the image file that this locator points to."""
-        name = f"frame {number}"
+    def frame(self, number: int, seconds: float | None = None) -> Locator:
+        """Frame ``number`` of the image file that this locator points to; ``seconds``: when an animation shows it."""
+        name = f"frame {number}" if seconds is None else f"frame {number} at {seconds:.3f} s"
         return Locator(self, FRAME, name, name.encode(), number)
 
     def chain(self) -> Iterator[Locator]:
@@ -118,6 +123,18 @@ class Locator:
         if locator is None:
             raise UsageError("Not a locator of LeakMatch: it is empty.")
         return locator
+
+
+def around(stored: str) -> str:
+    """The locator, without its last bracket, of the container that an item is in; empty for a file on disk.
+
+    Found without parsing: a ledger has millions. Between two links stands ``],["`` and then the kind of the second. In
+    a name the quote is escaped, and where a name ends in ``],[`` its closing quote is followed by ``,`` or ``}``.
+    """
+    at = stored.rfind(_BORDER)
+    while at >= 0 and stored[at + len(_BORDER)] in ",}":
+        at = stored.rfind(_BORDER, 0, at)
+    return stored[: at + 1]
 
 
 def _name_json(link: Locator) -> str | dict[str, str]:

@@ -90,7 +90,8 @@ class Budget:
     ``depth``: containers inside containers. ``members``: per source file. ``bytes``: expanded, per source file.
     ``member_bytes``: one image held in memory. ``ratio``: expanded to stored, per container and member, applied
     past ``ratio_floor`` expanded bytes. ``pixels``: width times height of one picture. ``frames``: looked at per
-    animation or video. ``seconds``: for one picture, or for one member beyond what its bytes explain.
+    animation or document. ``video_frames``: looked at per video.
+    ``seconds``: for one picture, or for one member beyond what its bytes explain.
     ``buffer_bytes``: nested containers up to this size are held in memory; larger ones are read in place.
     ``memory``: resident bytes of one worker. ``scratch_bytes``: what a worker may put on disk.
     """
@@ -102,8 +103,9 @@ class Budget:
     ratio: float = 1000.0
     ratio_floor: int = 256 << 20
     pixels: int = 200_000_000
-    frames: int = 8
-    seconds: float = 60.0
+    frames: int = 16
+    video_frames: int = 256
+    seconds: float = 30.0
     buffer_bytes: int = 128 << 20
     memory: int = 1 << 30
     scratch_bytes: int = 8 << 30
@@ -116,7 +118,10 @@ class Entry:
     ``position`` counts items of one source file in walk order, a container before its members; it is the same in
     every walk of the same bytes. ``outcome`` is ``None`` for a picture that is still to be looked at; then
     ``payload`` holds its bytes. ``sha256`` is the digest of the item's bytes (32 bytes), or ``None`` where they
-    could not all be read.
+    could not all be read. ``members``: of a container, how many its reader gave, each of which has an entry of its own
+    (those inside of them not counted); ``None`` for what was not opened as one. ``format``: of a container or picture,
+    as its signature says ("zip", "JPEG"); else empty. ``cut``: its reading ended where another one might get further,
+    for want of time or memory.
     """
 
     locator: Locator
@@ -127,6 +132,23 @@ class Entry:
     outcome: Outcome | None
     detail: str = ""
     payload: bytes | None = field(default=None, repr=False)
+    members: int | None = None
+    format: str = ""
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where every later walk of a file ends an item, so that positions behind it stay what they are.
+
+    The item at ``position`` and all that is in it have the positions below ``next``. It is not opened again, unless
+    something in it is still to be read. ``outcome`` (quarantined, or over budget) and ``reason`` are those of its row.
+    """
+
+    position: int
+    next: int
+    outcome: Outcome
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +156,9 @@ class DecodedImage:
     """A picture after EXIF orientation.
 
     ``bgr`` uint8[H,W,3]. ``source_size`` (w, h) of the full picture, ``scale`` = pixels of ``bgr`` for one of it: 1, or
-    1/2, 1/4, 1/8 of a large JPEG. ``frame`` is its number in an animation (0 for the first or only one). ``complete``
-    is false where the data ended early; missing pixels are a flat colour. ``jpeg_quality`` (1 to 100) of a JPEG file
+    1/2, 1/4, 1/8 of a large JPEG. ``frame`` is its number in an animation (0 for the first or only one), ``seconds``
+    when it is shown, where that is known. ``complete`` is false where the data ended early; missing pixels are a flat
+    colour. ``bilevel``: it has two colours only. ``jpeg_quality`` (1 to 100) of a JPEG file
     that was read in full: see :mod:`leakmatch.imaging.jpeg`.
     """
 
@@ -146,6 +169,8 @@ class DecodedImage:
     complete: bool = True
     detail: str = ""
     jpeg_quality: int | None = None
+    seconds: float | None = None
+    bilevel: bool = False
 
     def __post_init__(self) -> None:
         check(self.bgr, (None, None, 3), np.uint8, "bgr")
@@ -264,7 +289,8 @@ class ImageAnalysis:
     """All that a worker says about one picture (an image, or a frame of one).
 
     ``picture_hashes`` and ``face_hashes`` hold one batch per algorithm; in ``face_hashes`` the ``image_index`` is
-    the face. ``crops`` are aligned 112x112 JPEGs, one per face. ``jpeg_quality`` as in :class:`DecodedImage`.
+    the face. ``crops`` are aligned 112x112 JPEGs, one per face. ``jpeg_quality`` and ``seconds`` as in
+    :class:`DecodedImage`.
 
     Only the gallery's side has ``plain``, templates of the same faces as a scan would make them, and ``sharpness``
     float32[F] (:func:`leakmatch.faces.quality.sharpness`): what an evaluation needs beside what enrolment does.
@@ -284,6 +310,7 @@ class ImageAnalysis:
     plain: TemplateBatch | None = None
     sharpness: FloatArray | None = None
     jpeg_quality: int | None = None
+    seconds: float | None = None
 
 
 class Evidence(StrEnum):

@@ -17,7 +17,10 @@ from leakmatch.case.decisions import Judge, rounded
 from leakmatch.case.joint import Joint, together
 from leakmatch.case.places import folder, folder_path, places
 from leakmatch.case.store import Candidate, Case, as_candidate, columns_of
-from leakmatch.records import Decision, Evidence
+from leakmatch.records import Decision, Evidence, ItemKind
+
+#: A picture: source file and position, or for all frames of a video together its locator.
+Picture = tuple[int, int, str]
 
 STRENGTH: Final = {kind: order for order, kind in enumerate(Evidence)}
 BAND: Final = {band: order for order, band in enumerate(Decision)}
@@ -25,17 +28,18 @@ BAND: Final = {band: order for order, band in enumerate(Decision)}
 #: Pictures of one person whose hashes (phash and dhash) differ in so many of 128 bits count as one picture.
 SAME_PICTURE_BITS: Final = 8
 
-_STORED: Final = f"""SELECT {columns_of("r")}, i.locator, i.hash
+_STORED: Final = f"""SELECT {columns_of("r")}, i.locator, i.hash, i.kind
     FROM candidates r CROSS JOIN items i ON i.file = r.file AND i.position = r.position AND i.frame = r.frame
     ORDER BY r.file, r.position, r.frame"""
 
-_SEARCHED: Final = """SELECT file, position, frame, locator FROM items WHERE primary_file IS NULL AND searches > 0
+_SEARCHED: Final = """SELECT file, position, frame, locator, kind FROM items WHERE primary_file IS NULL AND searches > 0
     ORDER BY file, position, frame"""
 
 
 @dataclass(slots=True)
 class Seen:
-    """A picture in which a person may be: the best of its candidates, over all of its faces and frames.
+    """A picture in which a person may be: the best of its candidates, over all of its faces and frames. A video, like
+    an animation, counts as one picture.
 
     ``best`` has the lowest chance (of those with none, the highest score); ``decision`` and ``evidence`` are the
     strongest of any; ``by_picture`` is the figure of the same file or picture, ``None`` without such evidence.
@@ -111,22 +115,22 @@ def people(case: Case, judge: Judge) -> list[Person]:
 
 def _seen(case: Case, judge: Judge) -> dict[str, list[Seen]]:
     """The pictures of each person, in source order."""
-    found: dict[str, dict[tuple[int, int], Seen]] = {}
-    for *fields, locator, hash_ in case.select(_STORED):
+    found: dict[str, dict[Picture, Seen]] = {}
+    for *fields, locator, hash_, kind in case.select(_STORED):
         candidate = as_candidate(case, tuple(fields))
-        frame = candidate.key.frame
+        place = folder(case, locator, kind == ItemKind.FRAME)
         by_picture = None if candidate.picture_chance is None else judge.totals.expected_false(candidate, None)
         now = Seen(
             candidate,
             locator,
-            folder(case, locator, frame),
+            place,
             hash_,
             judge.decision(candidate),
             candidate.evidence,
             by_picture,
             candidate.score,
         )
-        known = found.setdefault(candidate.subject_id, {}).setdefault(now.item, now)
+        known = found.setdefault(candidate.subject_id, {}).setdefault(_picture(*candidate.key, locator, kind), now)
         if known is not now:
             known.add(now)
     return {who: list(pictures.values()) for who, pictures in found.items()}
@@ -136,13 +140,21 @@ def _sizes(case: Case, wanted: set[str]) -> Counter[str]:
     """In each of the ``wanted`` folders, the pictures of which a face was searched; frames of one count once."""
     sizes: Counter[str] = Counter()
     before = None
-    for file, position, frame, locator in case.select(_SEARCHED):
-        if (file, position) != before:
-            before = file, position
-            key = folder(case, locator, frame)
+    for file, position, frame, locator, kind in case.select(_SEARCHED):
+        picture = _picture(file, position, frame, locator, kind)
+        if picture != before:
+            before = picture
+            key = folder(case, locator, kind == ItemKind.FRAME)
             if key in wanted:
                 sizes[key] += 1
     return sizes
+
+
+def _picture(file: int, position: int, frame: int, locator: str, kind: str) -> Picture:
+    """What tells pictures apart: of a frame of a video, which has a position of its own, the video it is of."""
+    # In the JSON of a locator this can only be the border between two links: in a name the quote is escaped.
+    video = locator.rpartition(',["')[0] if kind == ItemKind.FRAME and not frame else ""
+    return file, -1 if video else position, video
 
 
 def _copies(case: Case, items: set[tuple[int, int]]) -> Iterator[tuple[int, int]]:

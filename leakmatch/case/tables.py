@@ -21,20 +21,22 @@ from leakmatch.records import LOOKED_AT, Decision, ItemKind, Outcome
 # order of the joins is fixed, so that rows come in source order without a sort of the whole table.
 _RESULTS = """FROM items i CROSS JOIN {table} r ON r.file = coalesce(i.primary_file, i.file)
     AND r.position = coalesce(i.primary_position, i.position)
-    AND (r.frame = i.frame OR i.primary_file IS NOT NULL)"""
+    AND (r.frame = i.frame OR i.primary_file IS NOT NULL)
+    LEFT JOIN items p ON p.file = i.primary_file AND p.position = i.primary_position AND p.frame = r.frame
+    AND r.frame > 0"""
 
-_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, {columns_of("r")}, f.box
+_CANDIDATES = f"""SELECT i.locator, i.sha256, i.file, i.position, i.primary_file, p.locator, {columns_of("r")}, f.box
     {_RESULTS.format(table="candidates")}
     LEFT JOIN faces f ON f.file = r.file AND f.position = r.position AND f.frame = r.frame AND f.face = r.face
     ORDER BY i.file, i.position, i.frame, r.frame, r.score IS NOT NULL, r.score DESC, r.rank, r.face, r.subject_id"""
 
-_FACES = f"""SELECT i.locator, i.primary_file, r.frame, i.sha256, r.face, r.box, r.landmarks, r.detector_score,
+_FACES = f"""SELECT i.locator, p.locator, i.sha256, r.face, r.box, r.landmarks, r.detector_score,
     r.quality, r.quality_reason {_RESULTS.format(table="faces")}
     ORDER BY i.file, i.position, i.frame, r.frame, r.face"""
 
 _ITEMS = """SELECT i.locator, i.primary_file, coalesce(p.frame, 0), i.sha256, i.bytes, i.kind, i.outcome,
     i.detail, coalesce(p.width, i.width), coalesce(p.height, i.height), coalesce(p.faces, i.faces),
-    p.locator FROM items i
+    i.members, p.locator FROM items i
     LEFT JOIN items p ON p.file = i.primary_file AND p.position = i.primary_position
     ORDER BY i.file, i.position, i.frame, p.frame"""
 
@@ -97,12 +99,11 @@ def findings(case: Case, judge: Judge, every: bool = False) -> Iterator[Finding]
     """
     place = places(case)
     names = tuple(COLUMNS["candidates"])
-    for locator, sha256, file, position, copied, *fields, box in case.select(_CANDIDATES):
+    for locator, sha256, file, position, copied, frame, *fields, box in case.select(_CANDIDATES):
         candidate = as_candidate(case, tuple(fields))
         decision = judge.decision(candidate)
         if decision is Decision.WEAK and not every:
             continue
-        frame = candidate.key.frame if copied is not None else 0
         values = (
             *place(locator, frame),
             _hex(sha256),
@@ -170,19 +171,19 @@ def _items(case: Case) -> Iterator[Record]:
             named = ": ".join(place(original)[:2]) if original else "an item that is not recorded yet"
             detail = f"duplicate of {named}" + (f"; {detail}" if detail else "")
             kind = str(ItemKind.FRAME) if frame else kind
-        values = (*place(locator, frame if copied is not None else 0), _hex(sha256))
+        values = (*place(locator, original if copied is not None and frame else None), _hex(sha256))
         yield dict(zip(names, (*values, size, kind, outcome, detail, *seen), strict=True))
 
 
 def _faces(case: Case) -> Iterator[Record]:
     place = places(case)
     names = tuple(COLUMNS["faces"])
-    for locator, copied, frame, sha256, face, box, landmarks, score, quality, reason in case.select(_FACES):
+    for locator, frame, sha256, face, box, landmarks, score, quality, reason in case.select(_FACES):
         x0, y0, x1, y1 = corners = _floats(case, box, 4)
         flat = _floats(case, landmarks, 10)
         points = [flat[i : i + 2] for i in range(0, 10, 2)]
         size = round(min(x1 - x0, y1 - y0), 2)
-        where = (*place(locator, frame if copied is not None else 0), _hex(sha256))
+        where = (*place(locator, frame), _hex(sha256))
         values = (*where, face, corners, points, _rounded(score), _rounded(quality), reason, size)
         yield dict(zip(names, values, strict=True))
 

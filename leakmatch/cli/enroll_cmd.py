@@ -60,6 +60,7 @@ def enroll(
         isolation=isolation,
         passwords=passwords and str(passwords.absolute()),
     )
+    options.warn_of_isolation(settings)
     with shown("Enrolling", "enrolled", "refused", quiet=quiet or as_json) as progress:
         report = run(gallery, sources, settings, progress)
     if as_json:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -16,8 +17,11 @@ from leakmatch.arrays import ByteArray
 from leakmatch.errors import ItemError
 from leakmatch.imaging import frames, heif
 from leakmatch.imaging.colour import to_bgr
+from leakmatch.imaging.embedded import largest
 from leakmatch.imaging.guard import pillow
 from leakmatch.imaging.jpeg import jpeg_quality
+from leakmatch.imaging.memory import check_room, needed, room
+from leakmatch.imaging.odd import OPENERS, as_meant
 from leakmatch.imaging.sniff import DECODABLE, HEAD_BYTES, image_format
 from leakmatch.imaging.webp import load_truncated
 from leakmatch.records import Budget, DecodedImage, Outcome
@@ -29,6 +33,10 @@ CANONICAL: Final = "pillow-rgb8/2"
 #: The least size (square root of the area, in pixels) to which the canonical decode reduces a JPEG. Part of
 #: :data:`CANONICAL`. It is the size of the largest look at a whole picture (the second rung of docs/detection.md).
 REDUCED_SIZE: Final = 864
+
+_MOST_EACH_BYTE: Final = 10_000  # pixels that a byte of a damaged file may stand for; deflate reaches 8,256
+_MOST_INSIDE: Final = 8  # pictures inside a file that are tried
+_RAW_TAGS: Final = {330, 50706}  # of a TIFF: directories below the first, and the version of DNG
 
 # What libjpeg can leave out of a JPEG while it decodes it, by a smaller inverse transform of each block of 8x8.
 _REDUCTIONS: Final = (8, 4, 2, 1)
@@ -42,6 +50,16 @@ _UPRIGHT: Final = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
+}
+# Whether columns and rows run backwards, after rows and columns were exchanged where the picture lay on its side.
+_MIRRORED: Final = {
+    Image.Transpose.FLIP_LEFT_RIGHT: (True, False),
+    Image.Transpose.ROTATE_180: (True, True),
+    Image.Transpose.FLIP_TOP_BOTTOM: (False, True),
+    Image.Transpose.TRANSPOSE: (False, False),
+    Image.Transpose.ROTATE_270: (True, False),
+    Image.Transpose.TRANSVERSE: (True, True),
+    Image.Transpose.ROTATE_90: (False, True),
 }
 _ON_ITS_SIDE: Final = {_UPRIGHT[number] for number in (5, 6, 7, 8)}
 
@@ -66,15 +84,19 @@ def decode(payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
     below its full size: the size is in its header, and so the same file gives the same pixels on both sides.
     :func:`decode_larger` has the rest. A damaged one is decoded in full.
     """
-    name = _decodable(payload)
+    name = _known(payload)
+    if (inside := _inside(payload, name, budget)) is not None:
+        yield inside
+        return
+    _check_read(name)
     try:
-        image, picture = _first(payload, name, budget)
+        picture, plan = _first(payload, name, budget)
     except ItemError as error:
         if error.outcome != Outcome.UNREADABLE:
             raise
         code, message = error.code, str(error)
     else:
-        yield from _frames(image, picture, payload, budget)
+        yield from _frames(picture, plan, payload, name, budget)
         return
     yield _salvaged(payload, name, budget, code, message)
 
@@ -85,14 +107,23 @@ def decode_larger(payload: bytes, budget: Budget, scale: float, *, colour: bool 
     Its pixels, upright, and the scale: uint8[H,W,3] BGR, or without ``colour``, where the file holds it apart, the
     brightness uint8[H,W]. Raises :class:`ItemError`, as where there is not the memory for it.
     """
-    image = _open(payload, _decodable(payload), budget)
+    name = _known(payload)
+    if name != "JPEG":
+        payload, name = next(largest(payload), payload), "JPEG"
+    image = _open(payload, name, budget)
     with pillow(budget):
         _check_size(image, budget)
         reduction = next((r for r in _REDUCTIONS if 1 / r >= scale), 1)
+        # Of the very largest less is enough: at half its size a face is still larger than its crop.
+        while reduction < _REDUCTIONS[0] and needed(image, payload, reduction) > room(budget):
+            reduction *= 2
+        check_room(image, payload, budget, reduction)
         reached = _draft(image, reduction, None if colour else "L")
         image.load()
-        upright, _ = _upright(image)
-        return (np.array(upright) if upright.mode == "L" and not colour else to_bgr(upright)), reached
+        turn = _turn(image)
+        pixels = np.array(image) if image.mode == "L" and not colour else to_bgr(image)
+        image.close()
+        return _turned(pixels, turn), reached
 
 
 def _reduction(image: Image.Image) -> int:
@@ -101,19 +132,68 @@ def _reduction(image: Image.Image) -> int:
     return next((r for r in _REDUCTIONS if width * height >= (r * REDUCED_SIZE) ** 2), 1)
 
 
+def _inside(payload: bytes, name: str, budget: Budget) -> DecodedImage | None:
+    """The picture in a file of a format that is not read, or of a camera's raw file; ``None`` for other files."""
+    is_raw = name.endswith("raw") or (name == "TIFF" and _is_raw(payload, budget))
+    if name in DECODABLE and not is_raw:
+        return None
+    for candidate in islice(largest(payload), _MOST_INSIDE):
+        try:
+            picture = next(decode(candidate, budget))
+        except ItemError as error:
+            if error.outcome == Outcome.OVER_BUDGET:
+                raise
+            continue
+        width, height = picture.source_size
+        told = f"of {name} pictures only a picture inside is looked at: {width} x {height} pixels"
+        return replace(picture, complete=picture.complete and is_raw, detail=told)
+    return None
+
+
+def _is_raw(payload: bytes, budget: Budget) -> bool:
+    """Whether a TIFF is a camera's raw file: it says so, or its first page is smaller than pictures inside."""
+    try:
+        with _open(payload, "TIFF", budget) as image:
+            tags, pixels = dict(getattr(image, "tag_v2", {})), image.width * image.height
+    except ItemError:
+        return payload[8:10] == b"CR"
+    if not tags.keys() & _RAW_TAGS and payload[8:10] != b"CR":
+        return False
+    return next(largest(payload, 2 * pixels), None) is not None
+
+
 def _decodable(payload: bytes) -> str:
-    name = image_format(payload[:HEAD_BYTES])
-    if name is None:
-        raise ItemError(Outcome.NOT_IMAGE, "unsupported", "no signature of a picture format")
-    if name not in DECODABLE:
-        raise ItemError(Outcome.UNREADABLE, "unsupported", f"{name} pictures are not read")
+    name = _known(payload)
+    _check_read(name)
     return name
 
 
-def _first(payload: bytes, name: str, budget: Budget) -> tuple[ImageFile.ImageFile, DecodedImage]:
-    """The opened file and its first picture. On failure nothing holds the memory of the attempt any longer."""
+def _known(payload: bytes) -> str:
+    name = image_format(payload[:HEAD_BYTES])
+    if name is None:
+        raise ItemError(Outcome.NOT_IMAGE, "unsupported", "no signature of a picture format")
+    return name
+
+
+def _check_read(name: str) -> None:
+    if name not in DECODABLE:
+        raise ItemError(Outcome.UNREADABLE, "unsupported", f"{name} pictures are not read")
+    if name == "FPX" and not Image.registered_extensions().get(".fpx"):
+        message = "FlashPix pictures need an optional part of LeakMatch: pip install 'leakmatch[documents]'"
+        raise ItemError(Outcome.NEEDS_EXTRA, "extra-missing", message)
+
+
+def _first(payload: bytes, name: str, budget: Budget) -> tuple[DecodedImage, frames.FramePlan]:
+    """The first picture, and which frames to look at. Nothing else holds memory any longer, on failure neither."""
     image = _open(payload, name, budget)
-    return image, _picture(image, 0, budget, _reduction(image))
+    picture = _picture(image, 0, payload, budget, _reduction(image))
+    with pillow(budget):
+        count, sound = frames.frame_count(image, payload)
+        image.close()
+        if count == 1:
+            return picture, frames.FramePlan((0,), 1, sound)
+        plan = frames.plan(_open(payload, name, budget), payload, budget)
+    return replace(picture, detail=plan.note, seconds=plan.seconds[0] if plan.seconds else None), plan
 
 
 def _open(payload: bytes, name: str, budget: Budget, *, salvage: bool = False) -> ImageFile.ImageFile:
@@ -121,19 +201,27 @@ def _open(payload: bytes, name: str, budget: Budget, *, salvage: bool = False) -
     with pillow(budget, salvage=salvage):
         if name == heif.FORMAT:
             heif.register()
+        if name in OPENERS:
+            return OPENERS[name](payload)
         return Image.open(io.BytesIO(payload), formats=[name])
 
 
-def _picture(image: ImageFile.ImageFile, number: int, budget: Budget, reduction: int = 1) -> DecodedImage:
-    """Frame ``number`` of ``image``, upright, reduced if its format can do it. Raises :class:`ItemError`."""
+def _picture(
+    image: ImageFile.ImageFile, number: int, payload: bytes, budget: Budget, reduction: int = 1
+) -> DecodedImage:
+    """Frame ``number`` of ``image``, upright, reduced if its format can do it. Raises :class:`ItemError`.
+
+    The first frame costs ``image`` its pixels, so that they are not held twice.
+    """
     with pillow(budget):
         if number:
             image.seek(number)
         _check_size(image, budget)
+        check_room(image, payload, budget, reduction, number)
         full = image.size
         scale = _draft(image, reduction) if reduction > 1 else 1.0
         image.load()
-        return _canonical(image, number, full, scale)
+        return _canonical(as_meant(image, payload), number, full, scale)
 
 
 def _draft(image: ImageFile.ImageFile, reduction: int, mode: str | None = None) -> float:
@@ -151,7 +239,8 @@ def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str
         with pillow(budget, salvage=True):
             load = partial(_load_what_is_there, name=name, budget=budget)
             image = load_truncated(payload, load) if name == "WEBP" else load(payload)
-            picture = _canonical(image, 0, image.size)
+            full = _open(payload, name, budget, salvage=True).size if name == "JPEG" else image.size
+            picture = _canonical(image, 0, full, image.width / full[0])
     except ItemError as error:
         if error.outcome != Outcome.UNREADABLE:
             raise
@@ -165,6 +254,13 @@ def _salvaged(payload: bytes, name: str, budget: Budget, code: str, message: str
 def _load_what_is_there(payload: bytes, name: str, budget: Budget) -> Image.Image:
     image = _open(payload, name, budget, salvage=True)
     _check_size(image, budget)
+    if image.width * image.height > _MOST_EACH_BYTE * len(payload):
+        raise ItemError(Outcome.UNREADABLE, "truncated", "no pixels could be recovered")
+    reduction = 1
+    if isinstance(image, JpegImageFile) and needed(image, payload) > room(budget):
+        reduction = _reduction(image)
+    check_room(image, payload, budget, reduction)
+    _draft(image, reduction)
     try:
         image.load()
     except (OSError, ValueError, EOFError):
@@ -193,15 +289,18 @@ def _nothing_recovered(picture: DecodedImage) -> bool:
     return False
 
 
-def _frames(image: ImageFile.ImageFile, first: DecodedImage, payload: bytes, budget: Budget) -> Iterator[DecodedImage]:
+def _frames(
+    first: DecodedImage, plan: frames.FramePlan, payload: bytes, name: str, budget: Budget
+) -> Iterator[DecodedImage]:
     """``first`` and the frames planned after it. Each is held until the next is known, to carry its failure."""
-    with pillow(budget):
-        plan = frames.plan(image, payload, budget)
-    held = replace(first, detail=plan.note)
+    held = first
     left = budget.pixels - _pixels(first)
-    for number in plan.numbers[1:]:
+    image = _open(payload, name, budget) if len(plan.numbers) > 1 else None
+    for number, seconds in zip(plan.numbers[1:], plan.seconds[1:] or [None] * len(plan.numbers), strict=False):
+        assert image is not None
         try:
-            following = _picture(image, number, replace(budget, pixels=max(left, 1)))
+            following = _picture(image, number, payload, replace(budget, pixels=max(left, 1)))
+            following = replace(following, seconds=seconds)
         except ItemError as error:
             yield _ending(held, f"frame {number}: {error}")
             return
@@ -229,16 +328,34 @@ def _check_size(image: Image.Image, budget: Budget) -> None:
 
 
 def _canonical(image: Image.Image, number: int, full: tuple[int, int], scale: float = 1.0) -> DecodedImage:
-    """The loaded ``image``, upright. ``full`` is the size (w, h) of the picture of which it is a view at ``scale``."""
-    upright, on_its_side = _upright(image)
-    size = full[::-1] if on_its_side else full
-    return DecodedImage(to_bgr(upright), size, scale, frame=number, jpeg_quality=jpeg_quality(image))
+    """The loaded ``image``, upright. ``full`` is the size (w, h) of the picture of which it is a view at ``scale``.
+
+    A first or only picture is closed: a picture to turn is then not held three times.
+    """
+    turn, quality, bilevel, bgr = _turn(image), jpeg_quality(image), _is_bilevel(image), to_bgr(image)
+    if not number:
+        image.im = Image.new("1", (1, 1)).im
+    size = full[::-1] if turn in _ON_ITS_SIDE else full
+    return DecodedImage(_turned(bgr, turn), size, scale, frame=number, jpeg_quality=quality, bilevel=bilevel)
 
 
-def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
-    """``image`` turned as its EXIF says, and whether it lay on its side."""
-    turn = _UPRIGHT.get(_orientation(image))
-    return (image, False) if turn is None else (image.transpose(turn), turn in _ON_ITS_SIDE)
+def _is_bilevel(image: Image.Image) -> bool:
+    """Whether it has two colours only: a fax, or a picture for a printer."""
+    return image.mode == "1" or (image.mode in ("L", "P", "RGB") and image.getcolors(2) is not None)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How a loaded picture is to be turned to stand upright."""
+    return _UPRIGHT.get(_orientation(image))
+
+
+def _turned(pixels: ByteArray, turn: Image.Transpose | None) -> ByteArray:
+    if turn is None:
+        return pixels
+    if turn in _ON_ITS_SIDE:
+        pixels = pixels.swapaxes(0, 1)
+    across, down = _MIRRORED[turn]
+    return np.ascontiguousarray(pixels[:: -1 if down else 1, :: -1 if across else 1])
 
 
 def _orientation(image: Image.Image) -> int:

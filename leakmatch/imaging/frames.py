@@ -11,15 +11,19 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
+from leakmatch.arrays import ByteArray
 from leakmatch.records import Budget
+from leakmatch.scenes import SIDE, choose, spread
 
 # Bounds on the counting itself, far beyond any real file: about a second of work each.
 _GIF_BLOCKS = 4_000_000
 _PNG_CHUNKS = 1_000_000
 _TIFF_PAGES = 1024
 _TIFF_TAGS = 1024
+_MOST_FRAMES = 5_000
+_LONGEST = 1e6  # milliseconds of one frame
 
 # Formats whose further frames are pictures of their own. Elsewhere they are layers (PSD), smaller versions (ICO),
 # or a second view, depth or gain map (the MPO that phones write), and only the first picture is looked at.
@@ -32,7 +36,8 @@ _COUNT_IS_CHEAP = frozenset({"PNG", "WEBP", "AVIF", "FLI", "DCX", "HEIF"})
 
 @dataclass(frozen=True, slots=True)
 class FramePlan:
-    """``numbers``: frames to look at, from 0, ascending. ``count``: frames in the file.
+    """``numbers``: frames to look at, from 0, ascending. ``count``: frames in the file. ``seconds``: when each of
+    ``numbers`` is shown; empty for what is no animation.
 
     ``sound`` is false where the file stops before the end that its format prescribes, or fails its own checksums.
     """
@@ -40,6 +45,7 @@ class FramePlan:
     numbers: tuple[int, ...]
     count: int
     sound: bool = True
+    seconds: tuple[float, ...] = ()
 
     @property
     def note(self) -> str:
@@ -48,27 +54,51 @@ class FramePlan:
 
 
 def plan(image: ImageFile.ImageFile, payload: bytes, budget: Budget) -> FramePlan:
-    """Up to ``budget.frames`` frames of ``image``, evenly spread, the first and the last among them.
+    """Up to ``budget.frames`` frames of ``image``: of a document evenly spread, with the first and the last.
 
-    A frame of an animation needs all before it to be decoded. So the spread ends where those would pass
-    ``budget.pixels`` together.
+    Of an animation those that differ (:func:`leakmatch.scenes.choose`): a frame needs all before it to be decoded, so
+    all are looked at in small, as far as they do not pass ``budget.pixels`` together. ``image`` is just opened where it
+    is an animation, and stands anywhere afterwards.
     """
-    count, sound = _count(image, payload)
-    if image.format not in _SEQUENTIAL | _PAGED:
-        return FramePlan((0,), count)
-    reach = count
-    if image.format in _SEQUENTIAL:
-        reach = min(count, max(1, budget.pixels // (image.width * image.height)))
-    return FramePlan(spread(reach, budget.frames), count, sound)
+    count, sound = frame_count(image, payload)
+    if count == 1 or image.format not in _SEQUENTIAL | _PAGED:
+        return FramePlan((0,), count, sound)
+    if image.format in _PAGED:
+        return FramePlan(spread(count, budget.frames), count, sound)
+    reach = min(count, _MOST_FRAMES, max(1, budget.pixels // (image.width * image.height)))
+    thumbnails, begins, failed = _watched(image, reach)
+    numbers = choose(thumbnails, budget.frames) if len(thumbnails) else (0,)
+    if failed and len(thumbnails):
+        # The one that cannot be read, so that reading it tells why.
+        numbers, begins = (*numbers[: max(1, budget.frames - 1)], len(thumbnails)), [*begins, begins[-1]]
+    return FramePlan(numbers, count, sound, tuple(begins[number] for number in numbers) if begins else ())
 
 
-def spread(count: int, wanted: int) -> tuple[int, ...]:
-    """At most ``wanted`` of the numbers 0 to ``count`` - 1, evenly spread, with both ends where there is room."""
-    steps = np.linspace(0, count - 1, min(count, wanted)).round().astype(int)
-    return tuple(int(step) for step in steps)
+def _watched(image: ImageFile.ImageFile, reach: int) -> tuple[ByteArray, list[float], bool]:
+    """The first ``reach`` frames in small, uint8[N,SIDE,SIDE], when each is shown, and whether the next one failed."""
+    thumbnails: list[ByteArray] = []
+    begins: list[float] = []
+    now = 0.0
+    for number in range(reach):
+        try:
+            image.seek(number)
+            image.load()
+            thumbnails.append(np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)))
+        except Exception:  # noqa: BLE001 - decoders raise anything; the frame is read again, and then it is told
+            return np.array(thumbnails, np.uint8), begins, True
+        begins.append(now)
+        now += _duration(image)
+    return np.array(thumbnails, np.uint8), begins, False
 
 
-def _count(image: ImageFile.ImageFile, payload: bytes) -> tuple[int, bool]:
+def _duration(image: Image.Image) -> float:
+    """Seconds for which the frame that was read is shown; 0 where that is not told."""
+    told = image.info.get("duration", 0)
+    return min(max(float(told), 0.0), _LONGEST) / 1000 if isinstance(told, int | float) and told == told else 0.0
+
+
+def frame_count(image: ImageFile.ImageFile, payload: bytes) -> tuple[int, bool]:
+    """Frames in the file, and whether the file is sound: see :class:`FramePlan`."""
     claimed = int(getattr(image, "n_frames", 1)) if image.format in _COUNT_IS_CHEAP else 1
     count, sound = claimed, True
     if image.format == "GIF":

@@ -12,6 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from leakmatch.imaging.odd import is_gd, is_spider, is_wal
+
 #: Bytes of a file's beginning that :func:`image_format` wants to see. Photo CD has its signature at 2048.
 HEAD_BYTES: Final = 4096
 
@@ -49,6 +51,7 @@ _READ: Final[tuple[Signature, ...]] = (
     ("XVTHUMB", 0, b"P7 332"),
     ("GBR", 20, b"GIMP"),
     ("PCD", 2048, b"PCD_"),
+    ("IM", 0, b"Image type:"),
 )
 
 # Pictures that are not read. They end as unreadable, never as "not an image".
@@ -82,7 +85,6 @@ _NOT_READ: Final[tuple[Signature, ...]] = (
     ("BPG", 0, b"BPG\xfb"),
     ("FLIF", 0, b"FLIF"),
     ("KTX", 0, b"\xabKTX"),
-    ("IFUNC IM", 0, b"Image type:"),
     ("ILBM", 8, b"ILBM"),
     ("ILBM", 8, b"PBM BMHD"),
 )
@@ -92,6 +94,9 @@ _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _HEIF_BRANDS: Final = set(
     b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 miaf jpeg jpgs j2ki avci avcs".split()
 )
+
+_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_FLASHPIX: Final = bytes.fromhex("0067615654c1ce11855300aa00a1f95b")
 
 _PNM = re.compile(rb"P[1-6]\s+[\d#-]|P[1-6]#|Pf\s+[\d#-]")
 _PNM_NOT_READ = re.compile(rb"P7\s+(#|WIDTH|HEIGHT|DEPTH|MAXVAL|TUPLTYPE)|PF\s+[\d#-]")
@@ -185,6 +190,15 @@ def _tga(head: bytes) -> bool:
     return (kind in (2, 10) and depth in (15, 16, 24, 32)) or (kind in (3, 11) and depth in (1, 8, 16))
 
 
+def _fpx(head: bytes) -> bool:
+    """An OLE file whose first directory entry, the root, has the class of FlashPix."""
+    if not head.startswith(_OLE) or len(head) < 76:
+        return False
+    sector = 1 << min(int.from_bytes(head[30:32], "little"), 16)
+    directory = (int.from_bytes(head[48:52], "little") + 1) * sector
+    return head[directory + 80 : directory + 96] == _FLASHPIX
+
+
 def _xbm(head: bytes) -> bool:
     """C source that defines a width, a height and an array of bits."""
     start = head.lstrip()
@@ -213,6 +227,10 @@ _READ_CHECKS: Final[tuple[Check, ...]] = (
     ("PCX", _pcx),
     ("DIB", _dib),
     ("XBM", _xbm),
+    ("FPX", _fpx),
+    ("GD", is_gd),
+    ("WAL", is_wal),
+    ("SPIDER", is_spider),
     ("TGA", _tga),
 )
 
@@ -222,7 +240,7 @@ _NOT_READ_CHECKS: Final[tuple[Check, ...]] = (
     ("SVG", _svg),
 )
 
-#: Formats that are decoded. Not among them, although Pillow knows them: EPS and WMF (they start another program), IM
-#: (on its way out of Pillow), McIdas, SPIDER, WAL and others (no signature to trust), FPX and MIC (any OLE file may be
-#: one), MPEG, and the formats for which it only has a stub.
+#: Formats that are decoded. Not among them, although Pillow knows them: EPS and WMF (they start another program),
+#: McIdas (no signature to trust), MIC (a container, whose pictures are found in it), MPEG, and the formats for which it
+#: only has a stub.
 DECODABLE: Final = frozenset(entry[0] for entry in (*_READ, *_READ_CHECKS))

@@ -29,13 +29,21 @@ def load_truncated(payload: bytes, load: Callable[[bytes], Image.Image]) -> Imag
     was there; and whatever ``load`` raises.
     """
     first, second = (load(_padded(payload, filler)) for filler in _FILLERS)
-    agree = (np.asarray(first) == np.asarray(second)).all(axis=(1, 2))
-    rows = len(agree) if agree.all() else int(agree.argmin()) // _BLOCK_ROWS * _BLOCK_ROWS
+    rows = _agreeing(first, second)
     if rows == 0:
         raise ItemError(Outcome.UNREADABLE, "truncated", "no pixels could be recovered: the data ends early")
     if rows < first.height:
         first.paste(Image.new(first.mode, (first.width, first.height - rows)), (0, rows))
     return first
+
+
+def _agreeing(first: Image.Image, second: Image.Image) -> int:
+    """The rows from the top, in whole blocks, that are the same in both."""
+    for top in range(0, first.height, _BLOCK_ROWS):
+        block = (0, top, first.width, min(top + _BLOCK_ROWS, first.height))
+        if not np.array_equal(np.asarray(first.crop(block)), np.asarray(second.crop(block))):
+            return top
+    return first.height
 
 
 def _padded(payload: bytes, filler: int) -> bytes:

@@ -24,6 +24,7 @@ from leakmatch.hashing.perceptual import picture_hashes
 from leakmatch.imaging.decode import decode, decode_larger
 from leakmatch.records import Budget, DecodedImage, FaceBatch, ImageAnalysis, Outcome
 
+_DITHER: Final = 1.0  # pixels: a blur that makes grays of black and white dots (docs/detection.md)
 CROP_QUALITY: Final = 90  # JPEG quality of the face crops kept as evidence
 
 
@@ -82,7 +83,7 @@ class Looker:
         return ImageAnalysis(0, Outcome.DONE, "", width, height, (), faces, templates, (), (b"",))
 
     def _picture(self, image: DecodedImage, payload: bytes) -> ImageAnalysis:
-        first = View(image.bgr, image.scale)
+        first = View(_undithered(image.bgr) if image.bilevel else image.bgr, image.scale)
         failed: list[ItemError] = []
 
         def larger(scale: float, colour: bool) -> View:
@@ -122,7 +123,13 @@ class Looker:
             plain=plain,
             sharpness=sharpness(crops).astype(np.float32) if self._mirrored else None,
             jpeg_quality=image.jpeg_quality,
+            seconds=image.seconds,
         )
+
+
+def _undithered(bgr: ByteArray) -> ByteArray:
+    """Grays in the place of black and white dots, which is what a detector knows."""
+    return np.asarray(cv2.GaussianBlur(bgr, (0, 0), _DITHER), np.uint8)
 
 
 def _incidents(image: DecodedImage) -> Iterator[tuple[str, str, str]]:

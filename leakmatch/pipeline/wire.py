@@ -10,7 +10,7 @@ import numpy as np
 from leakmatch.arrays import Array, FloatArray, check, check_finite
 from leakmatch.errors import UsageError
 from leakmatch.hashing.algorithms import HASH_BYTES
-from leakmatch.locator import Locator
+from leakmatch.locator import Locator, printable
 from leakmatch.pipeline.channel import UNSOUND, Message, ProtocolError
 from leakmatch.records import (
     INCIDENT_CODES,
@@ -25,7 +25,9 @@ from leakmatch.records import (
 )
 
 _MAX_TEXT = 1 << 20
+_MAX_FORMAT = 40  # a format's name is ours, not the material's
 _MAX_CROP = 1 << 16  # a JPEG of 112x112 pixels
+_LONGEST = 1e9  # seconds that an animation may take
 
 #: How looking at a picture may end. What else an item may be is not for an analyser to say.
 _LOOKED = {
@@ -55,6 +57,9 @@ def entry_fields(entry: Entry) -> Fields:
         "sha256": entry.sha256.hex() if entry.sha256 else None,
         "outcome": None if entry.outcome is None else str(entry.outcome),
         "detail": entry.detail,
+        "members": entry.members,
+        "format": entry.format,
+        "cut": entry.cut,
     }
 
 
@@ -73,6 +78,9 @@ def read_entry(message: Message) -> Entry:
             sha256,
             None if fields["outcome"] is None else Outcome(fields["outcome"]),
             _text(fields["detail"]),
+            members=None if fields["members"] is None else _count(fields["members"]),
+            format=_format(fields["format"]),
+            cut=fields["cut"] is True and fields["outcome"] is not None,
         )
     except UNSOUND as error:
         raise ProtocolError(f"A worker sent a malformed entry ({error}).") from error
@@ -116,6 +124,7 @@ def analysis_message(analyses: Sequence[ImageAnalysis]) -> tuple[Fields, Arrays]
             "model_id": None if analysis.templates is None else analysis.templates.model_id,
             "plain": analysis.plain is not None,
             "jpeg_quality": analysis.jpeg_quality,
+            "seconds": analysis.seconds,
         }
         for scope, batches in (("p", analysis.picture_hashes), ("f", analysis.face_hashes)):
             if batches:  # as one array for all algorithms: what the parent unpacks is what a large machine waits for
@@ -186,6 +195,7 @@ def _read_picture(fields: Fields, arrays: Any, i: int) -> ImageAnalysis:
         plain,
         sharpness,
         _jpeg_quality(fields["jpeg_quality"]),
+        _seconds(fields["seconds"]),
     )
 
 
@@ -228,6 +238,12 @@ def _locator(value: Any) -> Locator:
         raise ValueError("locator") from error
 
 
+def _format(value: Any) -> str:
+    if len(_text(value)) > _MAX_FORMAT:
+        raise ValueError("format")
+    return printable(_text(value))
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise TypeError("text")
@@ -238,6 +254,12 @@ def _jpeg_quality(value: Any) -> int | None:
     if value is not None and not 1 <= _count(value) <= 100:
         raise ValueError("jpeg_quality")
     return value if value is None else int(value)
+
+
+def _seconds(value: Any) -> float | None:
+    if value is not None and not (isinstance(value, float) and 0 <= value <= _LONGEST):
+        raise ValueError("seconds")
+    return value
 
 
 def _count(value: Any) -> int:

@@ -27,6 +27,7 @@ class Lzw:
         self._out = bytearray()
         self._begun = False
         self._starved = True
+        self._error: ValueError | None = None
         self._at_end = False
         self._bit = 0  # of ``_in``
         self._group = 0  # the bit where the present group of 8 codes began
@@ -45,6 +46,8 @@ class Lzw:
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Up to ``max_length`` bytes; no data means that there is no more."""
         if not self._out:
+            if self._error is not None:
+                raise self._error
             self._at_end = not data and self._starved
             self._in += data
             if not self._begun:
@@ -92,7 +95,11 @@ class Lzw:
                 self._group = bit
                 self._reset()
                 continue
-            self._take(code)
+            try:
+                self._take(code)
+            except ValueError as error:
+                self._error = error  # raised when what came before it was given
+                break
             # The code after the next one would not fit: then the codes get wider, from the next group on.
             if len(self._tails) > (1 << self._width) - 1 and self._width < self._most:
                 bit = self._aligned(bit)

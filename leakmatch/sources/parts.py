@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from leakmatch.sources.volumes import Volumes
@@ -48,7 +48,7 @@ class Part:
 
     ``name`` makes the name of another part of the set from its number. ``first``: the lowest numbers possible.
     ``program``: what the first may be called where it is a self-extractor. ``certain``: no file that stands alone would
-    be called so.
+    be called so. ``other``: names in small letters where ``name`` has capitals, and the other way round.
     """
 
     scheme: str
@@ -57,6 +57,7 @@ class Part:
     first: tuple[int, ...] = (1,)
     program: str = ""
     certain: bool = True
+    other: Callable[[int], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,10 @@ def part_set(volumes: Volumes) -> PartSet | None:
 
 
 def _zip_set(part: Part, volumes: Volumes) -> PartSet:
+    if part.other and not volumes.has(part.name(0 if part.number else 1)):
+        there, _, _ = _beside(volumes, part.other, 0, 0)
+        if len(there) > 1:  # Info-ZIP adds z01 to a name in capitals
+            part = replace(part, name=part.other)
     last = part.name(0)
     there, missing, highest = _beside(volumes, part.name, 1, part.number)
     names = [*map(part.name, there), *([last] if volumes.has(last) else [])]
@@ -169,15 +174,20 @@ def _split(name: str) -> Part | None:
 def _zip(name: str) -> Part | None:
     if match := _ZIP.fullmatch(name):
         before, letter, digits = match.groups()
-        number, width = int(digits), 2
-    elif match := _ZIP_LAST.fullmatch(name):
+        ip = "ip" if letter[0] == "z" else "IP"
+        last = letter[0] + ip + letter[1:]
+        other_last = letter[0].swapcase() + ip.swapcase() + letter[1:]
+        return Part("zip", int(digits), _volumes(before, letter, last), other=_volumes(before, letter, other_last))
+    if match := _ZIP_LAST.fullmatch(name):
         before, x = match.groups()
-        letter, number, width = ("z" if name[len(before)].islower() else "Z") + x, 0, 2
-    else:
-        return None
-    last = letter[0] + ("ip" if letter[0].islower() else "IP") + letter[1:]
-    # 0 is the last part, which has no number
-    return Part("zip", number, lambda n: f"{before}{letter}{n:0{width}}" if n else before + last)
+        last = name[len(before) :]
+        letter = last[0]
+        return Part("zip", 0, _volumes(before, letter + x, last), other=_volumes(before, letter.swapcase() + x, last))
+    return None
+
+
+def _volumes(before: str, letter: str, last: str) -> Callable[[int], str]:
+    return lambda n: before + (f"{letter}{n:02}" if n else last)  # 0 is the last part, which has no number
 
 
 def _rar(name: str) -> Part | None:

@@ -344,7 +344,8 @@ def _member(header: Header, reopen: Callable[[], BinaryIO], problem: ItemError |
     if special and header.size > _LONGEST_TARGET and header.packed:
         special, notes = "", (Note("link", f"{special}, with more data than a target has"),)
     raw = header.name
-    return Member(raw, decode_name(raw), max(header.packed, 1), reopen, header.size, special, False, problem, notes)
+    name, stored = decode_name(raw), max(header.packed, 1)
+    return Member(raw, name, stored, reopen, header.size, special=special, problem=problem, notes=notes)
 
 
 def _nothing() -> BinaryIO:

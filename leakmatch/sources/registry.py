@@ -6,12 +6,13 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final, cast
 
-from leakmatch.sources import rar_header, sevenzip_header
+from leakmatch.sources import datasets, rar_header, sevenzip_header
 from leakmatch.sources.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
 from leakmatch.sources.lzw import LZW
 from leakmatch.sources.members import Container
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.tar_headers import BLOCK, is_header
+from leakmatch.sources.video_formats import DEMUXERS, detect_video
 from leakmatch.sources.zip_entries import END, LOCAL, NOT_SPANNED, SPANNED
 
 HEAD_BYTES: Final = 36 << 10  # as far as the signature of an ISO 9660 image
@@ -74,11 +75,14 @@ READERS: Final[dict[str, str]] = {
     "warc": "warc:open_warc",
     **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "xar"), "libarchive:open_libarchive"),
     **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "compress"), "compressed:open_compressed"),
+    **dict.fromkeys(DEMUXERS, "video:open_video"),
+    **datasets.READERS,
 }
 
 UNREAD_PREFIX: Final = "unread:"
 ZIP: Final = "zip"
 TAR: Final = "tar"
+TEXT: Final = "text"
 
 
 def detect(head: bytes) -> str | None:
@@ -90,11 +94,13 @@ def detect(head: bytes) -> str | None:
         return TAR
     if (head[:2] in _BEGINNINGS or len(head) > _ISO_AT) and (kind := _by_signature(head)):
         return kind
+    if kind := datasets.recognise(head):
+        return kind
     if _is_old_cpio(head):
         return "cpio"
     if _is_lha(head):
         return "lha"
-    return "lzma" if _is_lzma_alone(head) else None
+    return "lzma" if _is_lzma_alone(head) else detect_video(head)
 
 
 def is_program(head: bytes) -> bool:
@@ -105,6 +111,11 @@ def is_program(head: bytes) -> bool:
 def carried(beginning: bytes) -> str | None:
     """What archive a program carries, by its first :data:`STUB_BYTES`; its reader finds where it begins."""
     return next((kind for find, kind in _CARRIED if find(beginning) is not None), None)
+
+
+def may_carry(kind: str) -> bool:
+    """Whether an archive in a container of this kind is no member of it: so with documents and videos."""
+    return kind in DEMUXERS or kind == "pdf"
 
 
 def open_container(opening: Opening) -> Container:

@@ -30,12 +30,21 @@ class Volumes:
 
     def has(self, name: str) -> bool:
         """Whether there is a regular file ``name`` beside it."""
+        return self._status(name) is not None
+
+    def size(self, name: str) -> int:
+        """The bytes of the regular file ``name`` beside it; 0 where there is none."""
+        status = self._status(name)
+        return 0 if status is None else status.st_size
+
+    def _status(self, name: str) -> os.stat_result | None:
         if self._path is None or os.sep in name or name in {"", ".", ".."} or "\0" in name:
-            return False
+            return None
         try:
-            return stat.S_ISREG(self._path.with_name(name).lstat().st_mode)
+            status = self._path.with_name(name).lstat()
         except OSError:
-            return False
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
 
     def open(self, name: str) -> BinaryIO:
         """The file ``name`` beside it. Raises ``OSError`` where there is none, or no regular file of that name."""

@@ -226,7 +226,10 @@ def animation(scene, count: int, name: str, **options: object) -> bytes:
 )
 def test_frames_are_sampled_with_first_and_last(scene, name, options):
     pictures = list(decode(animation(scene, 12, name, **options), Budget(frames=4)))
-    assert [picture.frame for picture in pictures] == [0, 4, 7, 11]
+    numbers = [picture.frame for picture in pictures]
+    assert len(set(numbers)) == 4
+    assert (numbers[0], numbers[-1]) == (0, 11)
+    assert numbers == sorted(numbers)
     assert pictures[0].detail == "4 of 12 frames looked at"
     assert all(picture.complete and picture.detail == "" for picture in pictures[1:])
     for picture in pictures:

@@ -22,7 +22,7 @@ from leakmatch.records import FaceBatch, TemplateBatch
 _CROP_DETAIL: Final = 1.2
 
 #: Gray levels of contrast below which a picture is nothing that could be compared.
-_FLAT: Final = 8.0
+_FLAT: Final = 3.0
 
 
 class FaceEngine:

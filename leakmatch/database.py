@@ -8,6 +8,7 @@ It shows damage and clumsy tampering; it is no signature, since whoever can writ
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -53,12 +54,16 @@ class Database:
     ) -> Database:
         """Create the file, readable by its owner only, with its tables and the first rows, which ``fill`` inserts.
 
-        It has its name only once it is complete. It must not exist.
+        It has its name only once it is complete. It must not exist. Raises :class:`UsageError` where the journal of a
+        file of that name is there without it: SQLite would take the new file back to what is in there.
         """
-        new = path.with_name(f".{path.name}.new")
+        new = _unfinished(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            new.unlink(missing_ok=True)  # left by a process that was killed here
+            if _journal(path).exists():
+                raise UsageError(f"{_journal(path)}: is there without its file. Put it beside that, or remove it.")
+            for left in (new, _journal(new)):  # by a process that was killed here
+                left.unlink(missing_ok=True)
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except PermissionError as error:
             raise StorageError(f"{path}: you may not write in this folder. Choose another one.") from error
@@ -78,7 +83,8 @@ class Database:
                 _name(new, path)
         except BaseException:
             database.close()
-            new.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on a failing disk it stays, until the next attempt removes it
+                new.unlink(missing_ok=True)
             raise
         created = cls._connect(path, writable=True)
         created._sum = database._sum
@@ -97,7 +103,7 @@ class Database:
                 raise UsageError(f"{path}: there is no such {what}.")
             with path.open("rb") as file:
                 head = file.read(16)
-            interrupted = path.with_name(f"{path.name}-journal").is_file()
+            interrupted = _journal(path).is_file()
         except OSError as error:
             raise os_error(error, path) from error
         if head != b"SQLite format 3\0":
@@ -106,6 +112,8 @@ class Database:
         database = cls._connect(path, writable=writable, recover=interrupted, steady=steady)
         try:
             with storage(path):
+                if writable:
+                    _forget_unfinished(path)
                 found = database._scalar("PRAGMA application_id")
                 if found != application_id:
                     raise UsageError(f"{path}: not a LeakMatch {what}.")
@@ -137,7 +145,9 @@ class Database:
                     isolation_level=None,
                     check_same_thread=not steady,  # a steady reader may be read by several threads, one at a time
                 )
-                connection.execute("PRAGMA synchronous = FULL")
+                # EXTRA: the removal of the journal, too, is on the disk before a commit returns. With FULL, a power cut
+                # may bring the journal back, and with it the state before a commit that was reported as done.
+                connection.execute("PRAGMA synchronous = EXTRA")
                 connection.execute("PRAGMA temp_store = MEMORY")
                 connection.execute("PRAGMA secure_delete = ON")
                 connection.execute("PRAGMA cell_size_check = ON")
@@ -162,7 +172,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing: commits with full sync at the end, rolls back on any exception."""
+        """All or nothing: committed to the disk at the end, rolled back on any exception."""
         before = self._sum
         try:
             with storage(self.path):
@@ -339,6 +349,22 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be stored")
 
 
+def _journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-journal")
+
+
+def _unfinished(path: Path) -> Path:
+    """What a new file is called until it is complete."""
+    return path.with_name(f".{path.name}.new")
+
+
+def _forget_unfinished(path: Path) -> None:
+    """Remove the first name of a file whose maker was killed between giving it its own and removing this one."""
+    new = _unfinished(path)
+    if new.exists() and new.samefile(path):
+        new.unlink(missing_ok=True)
+
+
 def _name(new: Path, path: Path) -> None:
     """Give the finished file its name, without replacing one that came to be meanwhile."""
     try:
@@ -360,18 +386,33 @@ def _row_hash(table: str, row: Row) -> int:
 
     A number is written by its value, since a column decides whether 1 comes back as 1 or as 1.0.
     """
+    known = _ENCODED.get
     parts = [table.encode(), b"\0"]
     for value in row:
-        kind = type(value)
-        if kind is bytes:
+        if type(value) is bytes:
             parts += (b"bytes:%d:" % len(value), value)
-            continue
-        if kind is float and value.is_integer():
-            value = int(value)
-        data = repr(value).encode("utf-8", "surrogatepass")
-        name = b"number" if kind is int or kind is float else kind.__name__.encode()
-        parts += (b"%b:%d:" % (name, len(data)), data)
+        else:
+            parts.append(known(value) or _encoded(value))
     return int.from_bytes(hashlib.sha256(b"".join(parts)).digest(), "big")
+
+
+#: The first values that were met, encoded: most of a row is words and small numbers that come again and again.
+_ENCODED: Final[dict[int | float | str | None, bytes]] = {}
+_MOST_ENCODED: Final = 8192
+_LONGEST_ENCODED: Final = 64
+
+
+def _encoded(value: float | str | None) -> bytes:
+    """A value that is no bytes. (Equal numbers of two types are encoded alike, so one may stand for the other.)"""
+    kind = type(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    data = repr(value).encode("utf-8", "surrogatepass")
+    name = b"number" if kind is int or kind is float else kind.__name__.encode()
+    encoded = b"%b:%d:%b" % (name, len(data), data)
+    if len(data) <= _LONGEST_ENCODED and len(_ENCODED) < _MOST_ENCODED:
+        _ENCODED[value] = encoded
+    return encoded
 
 
 def _lock(path: Path, *, shared: bool) -> IO[bytes] | None:

@@ -73,13 +73,15 @@ class ItemError(LeakMatchError):
     """One item could not be read.
 
     ``outcome`` is a value of :class:`leakmatch.records.Outcome`; ``code`` is one of
-    :data:`leakmatch.records.INCIDENT_CODES`; the message becomes the row's ``detail``.
+    :data:`leakmatch.records.INCIDENT_CODES`; the message becomes the row's ``detail``. ``steady``: reading the same
+    bytes again would end in the same way; not so where time, memory or scratch space ran out.
     """
 
-    def __init__(self, outcome: str, code: str, message: str) -> None:
+    def __init__(self, outcome: str, code: str, message: str, *, steady: bool = True) -> None:
         super().__init__(message)
         self.outcome = outcome
         self.code = code
+        self.steady = steady
 
 
 def exit_code(codes: Iterable[int]) -> int:

@@ -21,6 +21,13 @@ MAX_LINKS = 256  # far more than any budget lets containers nest
 FILE = "file"
 SOURCE = "source"
 FRAME = "frame"
+# An archive in what is none by its first bytes, as behind a picture.
+APPENDED = "appended"
+
+_BORDER = '],["'  # between two links of a locator as JSON
+
+# A separator within a name, written so that the path is taken apart in one way only.
+_IN_NAME = f"\\x{ord(SEPARATOR[0]):02x}{SEPARATOR[1:]}"
 
 # Categories that change how text around them is shown: control, format (bidirectional marks among
 # them), surrogates, private use, unassigned, line and paragraph separators.
@@ -32,6 +39,16 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """``text`` with its line ends as they are, and each line :func:`printable`."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def is_printable(character: str) -> bool:
+    """Whether one character is shown as it is by :func:`printable`."""
+    return unicodedata.category(character) not in _UNPRINTABLE
 
 
 def _escape(character: str) -> str:
@@ -46,7 +63,8 @@ class Locator:
     """One link of the chain.
 
     ``kind`` is the format of the container that holds the item (``zip``, ``tar``, ``gzip``, ...), ``file`` or
-    ``source`` for a root, ``frame`` for a picture inside an image file. ``raw`` is the name as stored;
+    ``source`` for a root, ``frame`` for a picture inside an image file, ``appended`` for an archive behind
+    something else. ``raw`` is the name as stored;
     ``name`` its decoded text. ``ordinal`` is the member's place among the members of its container (0, 1, ...), which
     tells duplicates of a name apart; for a root it is the index of the source argument, for a frame its number.
     """
@@ -84,11 +102,11 @@ class Locator:
 
     @property
     def path(self) -> str:
-        """Members joined by ``!/``, printable. Relative to the source argument."""
+        """Members joined by ``!/``, printable. Relative to the source argument. A ``!/`` in a name is ``\\x21/``."""
         links = list(self.chain())
         if links[0].kind == SOURCE and len(links) > 1:
             links = links[1:]
-        return SEPARATOR.join(printable(link.name) for link in links)
+        return SEPARATOR.join(printable(link.name).replace(SEPARATOR, _IN_NAME) for link in links)
 
     def to_json(self) -> str:
         """The exact chain as compact ASCII JSON: ``[kind, name, ordinal]`` for each link.
@@ -118,6 +136,18 @@ class Locator:
         if locator is None:
             raise UsageError("Not a locator of LeakMatch: it is empty.")
         return locator
+
+
+def around(stored: str) -> str:
+    """The locator, without its last bracket, of the container that an item is in; empty for a file on disk.
+
+    Found without parsing: a ledger has millions. Between two links stands ``],["`` and then the kind of the second. In
+    a name the quote is escaped, and where a name ends in ``],[`` its closing quote is followed by ``,`` or ``}``.
+    """
+    at = stored.rfind(_BORDER)
+    while at >= 0 and stored[at + len(_BORDER)] in ",}":
+        at = stored.rfind(_BORDER, 0, at)
+    return stored[: at + 1]
 
 
 def _name_json(link: Locator) -> str | dict[str, str]:

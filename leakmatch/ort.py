@@ -1,15 +1,18 @@
-"""The one door to onnxruntime.
+"""The one door to the libraries that run models: onnxruntime, and OpenVINO.
 
-Its official packages for Linux report usage to the maker (seen in 1.32): on import a thread begins that collects
-events, writes an identifier and a cache below the user's cache folder, and uploads them where there is a network.
-Only this variable, set before the import, prevents all of it; the call that the interface offers comes too late for
-the first event. Nothing that LeakMatch does leaves the machine.
+The official packages of onnxruntime for Linux report usage to the maker (seen in 1.32): on import a thread begins that
+collects events, writes an identifier and a cache below the user's cache folder, and uploads them where there is a
+network. Only this variable, set before the import, prevents all of it; the call that the interface offers comes too
+late for the first event. OpenVINO brings a package of its own for the same (seen in 2026.4), which keeps an identifier
+and counts in the user's home; without that package it does nothing of the kind. Nothing that LeakMatch does leaves the
+machine.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from typing import Any, Final
 
 #: What keeps onnxruntime quiet; for the environment of processes that import it.
@@ -23,6 +26,15 @@ def onnxruntime() -> Any:
 
     onnxruntime.disable_telemetry_events()
     return onnxruntime
+
+
+def openvino() -> Any:
+    """The module ``openvino``, imported without its telemetry. Raises ``ImportError`` where it is not installed."""
+    # None there means to Python that the package cannot be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 def one_thread() -> Any:

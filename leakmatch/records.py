@@ -105,7 +105,7 @@ class Budget:
     pixels: int = 200_000_000
     frames: int = 16
     video_frames: int = 256
-    seconds: float = 60.0
+    seconds: float = 30.0
     buffer_bytes: int = 128 << 20
     memory: int = 1 << 30
     scratch_bytes: int = 8 << 30
@@ -118,7 +118,10 @@ class Entry:
     ``position`` counts items of one source file in walk order, a container before its members; it is the same in
     every walk of the same bytes. ``outcome`` is ``None`` for a picture that is still to be looked at; then
     ``payload`` holds its bytes. ``sha256`` is the digest of the item's bytes (32 bytes), or ``None`` where they
-    could not all be read.
+    could not all be read. ``members``: of a container, how many its reader gave, each of which has an entry of its own
+    (those inside of them not counted); ``None`` for what was not opened as one. ``format``: of a container or picture,
+    as its signature says ("zip", "JPEG"); else empty. ``cut``: its reading ended where another one might get further,
+    for want of time or memory.
     """
 
     locator: Locator
@@ -129,6 +132,23 @@ class Entry:
     outcome: Outcome | None
     detail: str = ""
     payload: bytes | None = field(default=None, repr=False)
+    members: int | None = None
+    format: str = ""
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where every later walk of a file ends an item, so that positions behind it stay what they are.
+
+    The item at ``position`` and all that is in it have the positions below ``next``. It is not opened again, unless
+    something in it is still to be read. ``outcome`` (quarantined, or over budget) and ``reason`` are those of its row.
+    """
+
+    position: int
+    next: int
+    outcome: Outcome
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ class Settings:
     ``engine`` is one of :data:`ENGINES`.
     ``expected_false`` is the number of false candidates the user accepts in a whole scan; ``threshold`` a raw
     score instead. ``isolation`` false parses input in this process (for platforms without it).
-    ``passwords`` is a file of passwords for locked archives, one on each line.
+    ``passwords`` is a file of passwords for locked archives, one on each line. ``scratch`` is the folder in which the
+    scratch space of a run is made, empty for the system's folder for temporary files.
     ``approximate`` lets a search miss one in a thousand candidates where that is faster; ``approximate_from`` is the
     number of comparisons after which it is tried (docs/approximate.md).
     """
@@ -55,6 +56,7 @@ class Settings:
     threshold: float | None = None
     isolation: bool = True
     passwords: str = ""
+    scratch: str = ""
     approximate: bool = False
     approximate_from: int = APPROXIMATE_FROM
     budget: Budget = field(default_factory=Budget)

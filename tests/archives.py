@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import hashlib
+import hmac
 import io
 import lzma
 import os
@@ -14,16 +16,23 @@ import struct
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import inflate64
+import lz4.frame
+import pyppmd
 import zstandard
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from leakmatch.locator import SOURCE, Locator
+from leakmatch.locator import APPENDED, SOURCE, Locator
 from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
-from leakmatch.sources.walk import always, walk
+from leakmatch.sources.passwords import Passwords
+from leakmatch.sources.walk import Before, always, walk
+from leakmatch.sources.zip_crypto import traditional_encrypt, traditional_keys
 
 Members = list[tuple[bytes, bytes]]
 
@@ -81,16 +90,29 @@ class Walked:
         return {incident.code for incident in self.incidents if incident.locator == entry.locator}
 
 
+#: The password list that walks in tests are given: the one that opens is not the first.
+PASSWORD = b"open sesame"
+PASSWORDS = (b"wrong", b"", b"wrong too", PASSWORD)
+
+
 def walked(
-    data: bytes | Path, budget: Budget | None = None, wanted: Callable[[int], bool] = always, name: str = "source"
+    data: bytes | Path,
+    budget: Budget | None = None,
+    wanted: Callable[[int], bool] = always,
+    name: str = "source",
+    passwords: Sequence[bytes] = PASSWORDS,
+    before: Before | None = None,
 ) -> Walked:
     """Walk a file, or bytes as one, and check what must hold of every walk."""
+    budget, tried = budget or Budget(), Passwords(passwords)
     if isinstance(data, Path):
-        return checked(list(walk(data, _root(data.name), budget or Budget(), is_picture, wanted)))
+        return checked(list(walk(data, _root(data.name), budget, is_picture, wanted, passwords=tried, before=before)))
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        return checked(list(walk(Path(file.name), _root(name), budget or Budget(), is_picture, wanted)))
+        return checked(
+            list(walk(Path(file.name), _root(name), budget, is_picture, wanted, passwords=tried, before=before))
+        )
 
 
 def _root(name: str) -> Locator:
@@ -103,8 +125,16 @@ def checked(found: list[Entry | Incident]) -> Walked:
     assert [entry.position for entry in entries] == list(range(len(entries))), "each position exactly once"
     positions = {entry.locator.to_json(): entry.position for entry in entries}
     assert len(positions) == len(entries), "locators tell items apart"
-    containers = {entry.locator.to_json() for entry in entries if entry.kind is ItemKind.CONTAINER}
+    # What is no container may have archives behind it, as a picture with a zip.
+    containers = {entry.locator.to_json() for entry in entries if entry.kind is ItemKind.CONTAINER or entry.members}
+    behind = {
+        entry.locator.parent.to_json() for entry in entries if entry.locator.parent and entry.locator.kind == APPENDED
+    }
+    rows = Counter(entry.locator.parent.to_json() for entry in entries if entry.locator.parent is not None)
     for entry in entries:
+        if entry.members is not None:
+            assert entry.kind is ItemKind.CONTAINER or entry.locator.to_json() in behind
+        assert rows[entry.locator.to_json()] == (entry.members or 0), "as many rows as members"
         parent = entry.locator.parent
         if parent is not None:
             assert parent.to_json() in containers
@@ -162,6 +192,9 @@ class Zipped:
     disk: int = 0
     header: int | None = None
     listed: bool = True
+    password: bytes = b""
+    aes: int = 0  # bits; 0: the traditional cipher
+    aes_version: int = 2
 
 
 def compress(method: int, data: bytes) -> bytes:
@@ -178,7 +211,34 @@ def compress(method: int, data: bytes) -> bytes:
         return zstandard.compress(data)
     if method == 95:
         return lzma.compress(data)
+    if method == 9:
+        deflate64 = inflate64.Deflater()
+        return bytes(deflate64.deflate(data) + deflate64.flush())
+    if method == 98:
+        order, megabytes = 6, 1
+        ppmd = pyppmd.Ppmd8Encoder(order, megabytes << 20, 0)
+        header = (order - 1 | megabytes - 1 << 4).to_bytes(2, "little")
+        return header + bytes(ppmd.encode(data) + ppmd.flush())
     return data
+
+
+def locked_by_aes(data: bytes, password: bytes, bits: int) -> bytes:
+    """``data`` as WinZip's specification has it: salt, verifier, what was encrypted, authentication code."""
+    size = bits // 8
+    salt = hashlib.sha256(data).digest()[: size // 2]
+    keys = hashlib.pbkdf2_hmac("sha1", password, salt, 1000, 2 * size + 2)
+    cipher = Cipher(algorithms.AES(keys[:size]), modes.ECB()).encryptor()
+    blocks = [data[i : i + 16] for i in range(0, len(data), 16)]
+    stream = cipher.update(b"".join((n + 1).to_bytes(16, "little") for n in range(len(blocks))))
+    encrypted = (int.from_bytes(data, "big") ^ int.from_bytes(stream[: len(data)], "big")).to_bytes(len(data), "big")
+    code = hmac.digest(keys[size : 2 * size], encrypted, "sha1")
+    return salt + keys[2 * size :] + encrypted + code[:10]
+
+
+def locked_traditionally(data: bytes, password: bytes, check: int) -> bytes:
+    """``data`` by the cipher of PKZIP."""
+    header = hashlib.sha256(data).digest()[:11] + bytes((check,))
+    return traditional_encrypt(traditional_keys(password), header + data)[0]
 
 
 def zipped(
@@ -189,6 +249,8 @@ def zipped(
     for member in members:
         packed = compress(member.method, member.data)
         crc = zlib.crc32(member.data) if member.crc is None else member.crc
+        member, packed = _locked(member, packed, crc)
+        crc = 0 if member.aes and member.aes_version == 2 else crc
         size = len(member.data) if member.size is None else member.size
         stored = len(packed) if member.stored is None else member.stored
         header = len(body) if member.header is None else member.header
@@ -224,6 +286,20 @@ def zipped(
     counted = count & 0xFFFF
     end += struct.pack("<4sHHHHIIH", b"PK\x05\x06", disk, disk, counted, counted, len(directory), start, len(comment))
     return b"".join((prefix, body, directory, end, comment))
+
+
+def _locked(member: Zipped, packed: bytes, crc: int) -> tuple[Zipped, bytes]:
+    """What the headers say of a member with a password, and its bytes."""
+    if not member.password:
+        return member, packed
+    flags = member.flags | 1
+    if not member.aes:
+        check = 0 if member.described else crc >> 24  # of the time, which is 0
+        return replace(member, flags=flags), locked_traditionally(packed, member.password, check)
+    strength = (member.aes - 64) // 64
+    field = struct.pack("<HHH2sBH", 0x9901, 7, member.aes_version, b"AE", strength, member.method)
+    packed = locked_by_aes(packed, member.password, member.aes)
+    return replace(member, flags=flags, method=99, extra=field + member.extra), packed
 
 
 def zip_of(members: Members, method: int = 0) -> bytes:
@@ -283,12 +359,122 @@ END_OF_TAR = bytes(1024)
 
 # Streams
 
+
+def lzip(data: bytes) -> bytes:
+    """One lzip member with a dictionary of 8 MiB."""
+    alone = lzma.compress(data, lzma.FORMAT_ALONE)
+    size = 6 + len(alone) - 13 + 20
+    return b"LZIP\x01\x17" + alone[13:] + struct.pack("<IQQ", zlib.crc32(data), len(data), size)
+
+
+def lzw(data: bytes, most: int = 16) -> bytes:
+    """A .Z file of codes of 9 to ``most`` bits."""
+    codes: dict[bytes, int] = {bytes((n,)): n for n in range(256)}
+    following, string = 257, b""
+    found: list[int] = []
+    for byte in data:
+        longer = string + bytes((byte,))
+        if longer in codes:
+            string = longer
+            continue
+        found.append(codes[string])
+        if following < 1 << most:
+            codes[longer] = following
+            following += 1
+        string = bytes((byte,))
+    return lzw_codes(found + ([codes[string]] if string else []), most)
+
+
+def lzw_codes(codes: list[int], most: int = 16) -> bytes:
+    """A .Z file of these codes, in groups of 8 whose rest is skipped where codes get wider."""
+    following, width = 257, 9
+    out, bits, count, in_group = bytearray((0x1F, 0x9D, 0x80 | most)), 0, 0, 0
+    for code in codes:
+        padding = 0
+        if following > (1 << width) - 1 and width < most:
+            padding = (-in_group - 1) % 8
+        for one in [code] + [0] * padding:
+            bits |= one << count
+            count += width
+            in_group = (in_group + 1) % 8
+            while count >= 8:
+                out.append(bits & 0xFF)
+                bits, count = bits >> 8, count - 8
+        if following > (1 << width) - 1 and width < most:
+            width += 1
+        following += following < 1 << most
+    if count:
+        out.append(bits & 0xFF)
+    return bytes(out)
+
+
+def lzop(data: bytes, block: int = 256 << 10) -> bytes:
+    """A .lzo file with Adler-32 of the data; blocks that do not get smaller are stored."""
+    header = struct.pack(">HHHBBIIIIB", 0x1030, 0x20A0, 0x0940, 1, 5, 1, 0, 0, 0, 0)
+    packed = b"\x89LZO\0\r\n\x1a\n" + header + struct.pack(">I", zlib.adler32(header))
+    for start in range(0, len(data), block):
+        piece = data[start : start + block]
+        small = lzo1x(piece)
+        small = small if len(small) < len(piece) else piece
+        packed += struct.pack(">III", len(piece), len(small), zlib.adler32(piece)) + small
+    return packed + bytes(4)
+
+
+def lzo1x(data: bytes) -> bytes:
+    """LZO1X with matches of 3 to 8 bytes from at most 2,048 before, and one of any length where bytes repeat."""
+    out, at, literals, last = bytearray(), 0, 0, -1  # last: where the two low bits for the next literals are
+    seen: dict[bytes, int] = {}
+
+    def put_literals() -> None:
+        text = data[at - literals : at]
+        if not out and literals and literals <= 238:
+            out.append(17 + literals)
+        elif last >= 0 and literals <= 3:
+            out[last] |= literals
+        elif literals <= 18:
+            out.append(literals - 3)
+        else:
+            more, rest = divmod(literals - 18 - 1, 255)
+            out.extend(bytes(1 + more) + bytes((rest + 1,)))
+        out.extend(text)
+
+    while at < len(data):
+        key = data[at : at + 3]
+        back = at - seen.get(key, -1 << 20)
+        seen[key] = at
+        run = next((n for n in range(len(data) - at) if data[at + n] != data[at - 1]), len(data) - at) if at else 0
+        if len(key) < 3 or not (at > 3 and (back <= 2048 or run > 40)):
+            at, literals = at + 1, literals + 1
+            continue
+        if literals:
+            put_literals()
+        if run > 40:
+            more, rest = divmod(run - 2 - 31 - 1, 255)
+            out.extend(bytes((32,)) + bytes(more) + bytes((rest + 1, 0, 0)))
+            last, at, literals = len(out) - 2, at + run, 0
+            continue
+        length = next(
+            (n for n in range(3, 8) if data[at + n : at + n + 1] != data[at + n - back : at + n - back + 1]), 8
+        )
+        length = min(length, len(data) - at)
+        code = (length - 1) << 5 | ((back - 1) & 7) << 2
+        out.extend((code, (back - 1) >> 3))
+        last, at, literals = len(out) - 2, at + length, 0
+    if literals:
+        put_literals()
+    return bytes(out) + b"\x11\0\0"
+
+
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, 6, mtime=0),
     "bzip2": bz2.compress,
     "xz": lzma.compress,
     "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
     "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
+    "lz4": functools.partial(lz4.frame.compress, content_checksum=True),
+    "lzip": lzip,
+    "lzop": lzop,
+    "compress": lzw,
 }
 
 
@@ -298,4 +484,9 @@ def decompressed_prefix(method: str, data: bytes) -> bytes:
         return zstandard.ZstdDecompressor().decompressobj().decompress(data)
     if method == "gzip":
         return zlib.decompressobj(31).decompress(data)
+    if method == "lz4":
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data))
+    if method == "lzip":
+        alone = lzma.LZMADecompressor(lzma.FORMAT_ALONE)
+        return alone.decompress(b"\x5d\x00\x00\x80\x00" + b"\xff" * 8 + data[6:]) if len(data) > 6 else b""
     return (bz2.BZ2Decompressor() if method == "bzip2" else lzma.LZMADecompressor()).decompress(data)

@@ -73,6 +73,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         "width": Kind.WHOLE,
         "height": Kind.WHOLE,
         "faces": Kind.WHOLE,
+        "members": Kind.WHOLE,
     },
     "faces": {
         **_PLACE,
@@ -93,6 +94,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         "finished": Kind.TEXT,
         "complete": Kind.FLAG,
         "isolation": Kind.FLAG,
+        "confinement": Kind.NESTED,
         "expected_false": Kind.REAL,
         "threshold": Kind.REAL,
         "planned": Kind.NESTED,

@@ -10,6 +10,7 @@ from typing import Final
 
 from leakmatch.case.places import places
 from leakmatch.case.store import Case
+from leakmatch.locator import around
 from leakmatch.records import LOOKED_AT, Outcome
 
 #: What each outcome means, for a reader who is no programmer.
@@ -26,6 +27,17 @@ IN_WORDS: Final = {
     Outcome.NEEDS_EXTRA: "an optional part of LeakMatch is needed to read it",
     Outcome.OVER_BUDGET: "stopped at a limit on size, depth or time",
     Outcome.QUARANTINED: "made a worker process crash or hang, and was set aside",
+}
+
+#: What would let more be read.
+ADVICE: Final = {
+    Outcome.PARTIAL: "Look for an undamaged copy of the file. What could be read was looked at.",
+    Outcome.UNREADABLE: "Look for an undamaged copy; the reason is told for each. Other programs may still open it.",
+    Outcome.NEEDS_PASSWORD: "Write passwords to a file, one on each line; scan into a new case with --passwords FILE.",
+    Outcome.NEEDS_VOLUME: "Put the missing parts, which are named for each, beside the others; scan into a new case.",
+    Outcome.NEEDS_EXTRA: "Install what is told for each, and scan into a new case.",
+    Outcome.OVER_BUDGET: "Raise the limit that is told for each in the settings (budget), and scan into a new case.",
+    Outcome.QUARANTINED: "Look at it by itself, on a machine that may be lost: it made a reader crash or hang.",
 }
 
 
@@ -51,7 +63,7 @@ class Share:
 
 @dataclass(slots=True)
 class Coverage:
-    """Per source, in the order given; the containers with the most unread members, worst first.
+    """Sources and containers by how many of their items are unread, worst first; else in the order given.
 
     ``affected`` counts the containers that have any unread member.
     """
@@ -77,7 +89,8 @@ def coverage(case: Case, limit: int) -> Coverage:
             heapq.heappush(worst, (share.unread, -order, share))
             if len(worst) > limit:
                 heapq.heappop(worst)
-    return Coverage(list(sources.values()), [share for *_, share in sorted(worst, reverse=True)], affected)
+    by_unread = sorted(sources.values(), key=lambda share: -share.unread)
+    return Coverage(by_unread, [share for *_, share in sorted(worst, reverse=True)], affected)
 
 
 def _containers(case: Case, sources: dict[int, Share]) -> Iterator[Share]:
@@ -94,16 +107,15 @@ def _containers(case: Case, sources: dict[int, Share]) -> Iterator[Share]:
     ):
         outcome = Outcome(word)
         sources.setdefault(source, Share("", "")).outcomes[outcome] += 1
-        # In the JSON of a locator this can only be the border between two links: in a name the quote is escaped.
-        around = locator.rpartition(',["')[0]
-        while stack and (file != file_before or not _within(around, stack[-1].prefix)):
+        outer = around(locator)
+        while stack and (file != file_before or not _within(outer, stack[-1].prefix)):
             yield stack.pop()
         file_before = file
-        if not around:
+        if not outer:
             continue
-        if not stack or stack[-1].prefix != around:
-            name, path, _ = place(around + "]")
-            stack.append(Share(name, path, around))
+        if not stack or stack[-1].prefix != outer:
+            name, path, _ = place(outer + "]")
+            stack.append(Share(name, path, outer))
         stack[-1].outcomes[outcome] += 1
     yield from reversed(stack)
 

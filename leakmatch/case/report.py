@@ -174,6 +174,9 @@ def _notices(facts: _Facts) -> Html:
     if facts.run.get("isolation") is False:
         words = "A malicious file could have changed what is recorded here."
         alarms.append(("Hostile input was read without process isolation.", words))
+    if missing := facts.part("confinement").get("missing"):
+        words = f"A malicious file could {' and '.join(map(str, missing))} while the scan ran (docs/isolation.md)."
+        alarms.append(("The machine could not hold the processes that read the input.", words))
     if facts.judge.threshold is None and not facts.part("pack").get("calibration_sha256"):
         words = "How often chance gives a score is not known, so no face is decided match."
         alarms.append(("The model has no calibration.", words))
@@ -285,6 +288,7 @@ def _record(facts: _Facts) -> Html:
             ("Pictures compared", count(totals.pictures)),
             ("Comparisons of pictures", count(totals.picture_pairs)),
             ("Process isolation", run.get("isolation")),
+            *((f"Process isolation, {name}", value) for name, value in facts.part("confinement").items() if value),
             *((f"Machine, {name}", value) for name, value in flat(facts.part("machine"))),
         ]
     )

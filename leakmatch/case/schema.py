@@ -7,7 +7,7 @@ from typing import Final
 from leakmatch.records import Evidence, Outcome, QualityReason
 
 APPLICATION_ID: Final = 0x4C4D4341  # "LMCA"
-VERSION: Final = 2
+VERSION: Final = 3
 
 SCHEMA: Final = (
     """CREATE TABLE files (
@@ -22,6 +22,12 @@ SCHEMA: Final = (
         sha256 BLOB,
         entries INTEGER NOT NULL        -- rows of the ledger that the walk of this file announced
     )""",
+    """CREATE TABLE stops (           -- where every walk of a file ends an item: see docs/isolation.md
+        file INTEGER NOT NULL, position INTEGER NOT NULL,
+        next INTEGER NOT NULL,          -- the position of what comes after the item and all that is in it
+        outcome TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (file, position)
+    ) WITHOUT ROWID""",
     """CREATE TABLE items (
         file INTEGER NOT NULL, position INTEGER NOT NULL, frame INTEGER NOT NULL,
         locator TEXT NOT NULL,
@@ -35,6 +41,7 @@ SCHEMA: Final = (
         searches INTEGER NOT NULL,      -- templates of this item that were compared with the gallery
         hash BLOB,                      -- phash and dhash of the picture, 16 bytes; null where no picture was decoded
         primary_file INTEGER, primary_position INTEGER,  -- of a duplicate: the item that was looked at
+        members INTEGER,                -- of a container: how many its reader gave; null where it was not opened as one
         PRIMARY KEY (file, position, frame)
     ) WITHOUT ROWID""",
     """CREATE INDEX items_by_sha256 ON items (sha256, file, position)

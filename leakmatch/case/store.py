@@ -15,10 +15,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from leakmatch.case.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, VERSION
+from leakmatch.case.sums import check_sums
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError
 from leakmatch.locator import Locator, printable
-from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome, QualityReason
+from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome, QualityReason, Stop
 
 
 class Key(NamedTuple):
@@ -212,6 +213,7 @@ class Case(Store):
             database.insert("candidates", batch.candidates)
             database.insert("crops", batch.crops)
             database.insert("incidents", [row for row in dict.fromkeys(batch.incidents) if not self._recorded(row)])
+            database.insert("stops", batch.stops)
             database.insert("finished_files", batch.finished_files)
             if batch.approximate is not None and batch.approximate != database.get("approximate"):
                 database.put("approximate", batch.approximate)
@@ -228,6 +230,23 @@ class Case(Store):
             "SELECT position FROM items WHERE file = ? AND frame = 0 ORDER BY position", (file,)
         ):
             yield position
+
+    def carriers(self, file: int) -> tuple[int, ...]:
+        """Positions of pictures of one source file that have archives behind them, rising."""
+        query = (
+            "SELECT position FROM items WHERE file = ? AND frame = 0 AND kind <> ? AND members > 0 ORDER BY position"
+        )
+        return tuple(position for (position,) in self._database.select(query, (file, str(ItemKind.CONTAINER))))
+
+    def stops(self, file: int) -> tuple[Stop, ...]:
+        """Where walks of one source file end an item."""
+        rows = self._database.select(
+            "SELECT position, next, outcome, reason FROM stops WHERE file = ? ORDER BY position", (file,)
+        )
+        try:
+            return tuple(Stop(position, end, Outcome(outcome), reason) for position, end, outcome, reason in rows)
+        except ValueError as error:
+            raise IntegrityError(f"{self.path}: damaged: {error}. Restore it from a copy.") from error
 
     def root_sha256(self, file: int) -> bytes | None:
         """SHA-256 of a source file, if its own row is committed and it could be read."""
@@ -322,30 +341,46 @@ class Case(Store):
         self._database.verify()
         self.check_ledger()
 
+    def check_content(self) -> None:
+        """Raise :class:`IntegrityError` unless the file is sound and its content is what was written."""
+        self._database.verify()
+
     def check_ledger(self) -> None:
-        """Raise :class:`IntegrityError` unless every item that was announced has exactly one row, and they agree."""
+        """Raise :class:`IntegrityError` unless every item that was announced has exactly one row, and they agree.
+
+        Items are counted in three ways: as positions that the walk gave out, as members that each container's reader
+        gave, and as outcomes.
+        """
+        announced = 0
         for file, entries, found, highest in self._database.select(
             """SELECT f.file, f.entries, count(i.position), max(i.position) FROM finished_files f
                LEFT JOIN items i ON i.file = f.file AND i.frame = 0 GROUP BY f.file"""
         ):
+            announced += entries
             if found != entries or highest != entries - 1:
-                raise IntegrityError(
-                    f"{self.path}: the ledger does not add up: source file {file} has {found} rows of {entries}."
-                )
+                raise self._wrong(f"source file {file} has {found} rows of {entries}")
+        try:
+            check_sums(self._database.select(_TOLD))
+        except ValueError as error:
+            raise self._wrong(str(error)) from error
         for query, what in MUST_BE_EMPTY:
             count = self._database.one(query)
             if count:
-                raise IntegrityError(f"{self.path}: the ledger does not add up: {count} {what}.")
-        if self.finished is not None:
-            missing = self._database.one(
-                "SELECT count(*) FROM files WHERE file NOT IN (SELECT file FROM finished_files)"
-            )
-            if missing:
-                raise IntegrityError(f"{self.path}: finished, but {missing} source files were not read to their end.")
+                raise self._wrong(f"{count} {what}")
+        missing = self._database.one("SELECT count(*) FROM files WHERE file NOT IN (SELECT file FROM finished_files)")
+        if missing and self.finished is not None:
+            raise IntegrityError(f"{self.path}: finished, but {missing} source files were not read to their end.")
+        if not missing and (ended := sum(self.outcomes().values())) != announced:
+            raise self._wrong(f"{announced} items were met, and {ended} have an outcome")
+
+    def _wrong(self, what: str) -> IntegrityError:
+        return IntegrityError(f"{self.path}: the ledger does not add up: {what}.")
 
 
 _NO_PRIMARY: Final = (None, None)
 _LARGEST: Final = (1 << 63) - 1
+_TOLD: Final = """SELECT i.file, i.locator, i.members, i.outcome FROM finished_files f
+    CROSS JOIN items i ON i.file = f.file AND i.frame = 0 ORDER BY f.file, i.position"""
 _SUMS: Final = ", ".join(f"coalesce(sum(outcome = '{outcome}'), 0)" for outcome in Outcome)
 
 
@@ -359,10 +394,11 @@ class Batch:
         self.crops: list[Row] = []
         self.incidents: list[Row] = []
         self.finished_files: list[Row] = []
+        self.stops: list[Row] = []
         self.approximate: dict[str, Any] | None = None  #: how faces were compared so far, where not exactly
 
     def __len__(self) -> int:
-        return len(self.items) + len(self.finished_files) + len(self.incidents)
+        return len(self.items) + len(self.finished_files) + len(self.incidents) + len(self.stops)
 
     def add_entry(self, file: int, entry: Entry, outcome: Outcome, detail: str, primary: Key | None = None) -> None:
         """An item that is not (or no longer) looked at: a container, no picture, a duplicate, a failure."""
@@ -370,6 +406,7 @@ class Batch:
             (file, entry.position, 0, *_described(entry, entry.locator, entry.kind), str(outcome))
             + (printable(detail), None, None, 0, 0, None)
             + (_NO_PRIMARY if primary is None else (primary.file, primary.position))
+            + (entry.members,)
         )
 
     def add_analysis(self, file: int, entry: Entry, analysis: ImageAnalysis, reasons: Sequence[QualityReason]) -> Key:
@@ -388,7 +425,8 @@ class Batch:
             # Straight phash and dhash come first; the turned ones are of no use for telling pictures apart.
             b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes[:2]) or None,
         )
-        self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY))
+        members = None if analysis.frame else entry.members
+        self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY, members))
         faces = analysis.faces
         for face, reason in enumerate(reasons):
             quality = 0.0 if analysis.templates is None else float(analysis.templates.quality[face])
@@ -412,6 +450,10 @@ class Batch:
         """Something that went wrong or is worth knowing."""
         message = printable(incident.message)
         self.incidents.append((file, incident.locator.to_json(), incident.stage, incident.code, message))
+
+    def add_stop(self, file: int, stop: Stop) -> None:
+        """Where walks of a source file end an item."""
+        self.stops.append((file, stop.position, stop.next, str(stop.outcome), printable(stop.reason)))
 
     def add_finished_file(self, file: int, sha256: bytes | None, entries: int) -> None:
         """A source file that was read to its end."""

@@ -36,7 +36,7 @@ _FACES = f"""SELECT i.locator, p.locator, i.sha256, r.face, r.box, r.landmarks, 
 
 _ITEMS = """SELECT i.locator, i.primary_file, coalesce(p.frame, 0), i.sha256, i.bytes, i.kind, i.outcome,
     i.detail, coalesce(p.width, i.width), coalesce(p.height, i.height), coalesce(p.faces, i.faces),
-    p.locator FROM items i
+    i.members, p.locator FROM items i
     LEFT JOIN items p ON p.file = i.primary_file AND p.position = i.primary_position
     ORDER BY i.file, i.position, i.frame, p.frame"""
 

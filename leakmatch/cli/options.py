@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,6 +82,22 @@ def log_more(value: bool) -> None:
 
 
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", callback=log_more, help="Say more on standard error.")]
+
+
+def warn_of_isolation(settings: Settings) -> None:
+    """One line on standard error where this machine cannot hold a file that takes over what reads it."""
+    from leakmatch.pipeline.start import confinement
+
+    held = confinement(settings)
+    if held is None:
+        sys.stderr.write(
+            "leakmatch: WARNING: no process isolation: input is parsed in this process. Use it on input you trust.\n"
+        )
+    elif missing := held.missing():
+        sys.stderr.write(
+            "leakmatch: WARNING: weak isolation: on this machine a malicious file that takes over a worker process "
+            f"could {' and '.join(missing)} (docs/isolation.md). Use a newer Linux, or a machine for this alone.\n"
+        )
 
 
 def settings(**given: Any) -> Settings:

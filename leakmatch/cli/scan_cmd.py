@@ -13,19 +13,33 @@ import typer
 
 from leakmatch import errors
 from leakmatch.cli import options
+from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from leakmatch.case.store import Case
+    from leakmatch.settings import Settings
 
 
 def scan(
     sources: Annotated[
         list[Path], typer.Argument(readable=False, metavar="SOURCE...", help="Folders, images or archives.")
     ],
-    gallery: options.GalleryOption,
+    gallery: Annotated[
+        Path | None,
+        typer.Option("--gallery", "-g", readable=False, metavar="FILE", help="The gallery to compare with."),
+    ] = None,
     case: Annotated[
-        Path, typer.Option("--case", "-c", readable=False, metavar="FILE", help="The case to write or to continue.")
-    ],
+        Path | None,
+        typer.Option("--case", "-c", readable=False, metavar="FILE", help="The case to write or to continue."),
+    ] = None,
+    inventory: Annotated[
+        bool,
+        typer.Option(
+            "--inventory",
+            help="Only list what is there: kinds, locked and missing parts, bytes, about how long a scan will take. "
+            "Needs neither --gallery nor --case, and writes nothing.",
+        ),
+    ] = False,
     pack: options.PackOption = None,
     expected_false: options.ExpectedFalseOption = None,
     threshold: options.ThresholdOption = None,
@@ -45,12 +59,21 @@ def scan(
     case's ledger with exactly one outcome. Stop it at any time: the same command goes on where it stopped, and does
     nothing twice. Exit code 3 says that something could not be read; `leakmatch report` says what.
 
+    Before a long run, `leakmatch scan SOURCE... --inventory` says what is there and about how long it will take.
+
     Example: leakmatch scan seized.zip --gallery school.gallery --case 2026-17.case
     """
     from leakmatch.case.store import Case
     from leakmatch.cli.progress import shown
     from leakmatch.pipeline.scan import scan as run
-    from leakmatch.pipeline.start import can_isolate
+
+    if not inventory and (gallery is None or case is None):
+        missing = " and ".join(
+            name for name, given in (("--gallery FILE", gallery), ("--case FILE", case)) if given is None
+        )
+        raise errors.UsageError(
+            f"scan needs {missing}. (To see only what is in the sources, use --inventory: it needs neither.)"
+        )
 
     settings = options.settings(
         pack=pack,
@@ -62,14 +85,29 @@ def scan(
         passwords=passwords and str(passwords.absolute()),
         approximate=approximate,
     )
-    if not (settings.isolation and can_isolate()):
-        sys.stderr.write(
-            "leakmatch: WARNING: no process isolation: input is parsed in this process. Use it on input you trust.\n"
-        )
+    options.warn_of_isolation(settings)
+    if gallery is None or case is None or inventory:
+        _inventory(sources, settings, as_json=as_json, quiet=quiet)
+        return
     with shown("Scanning", "faces", "candidates", quiet=quiet or as_json) as progress:
         run(sources, gallery, case, settings, progress, _ignored if quiet or as_json else _announce)
     with Case.open(case) as finished:
         _conclude(finished, as_json=as_json, quiet=quiet, fail_on_match=fail_on_match)
+
+
+def _inventory(sources: list[Path], settings: Settings, *, as_json: bool, quiet: bool) -> None:
+    from leakmatch.cli.inventory_text import in_words
+    from leakmatch.cli.progress import shown
+    from leakmatch.pipeline import inventory
+
+    with shown("Listing", "pictures", "places with problems", quiet=quiet or as_json) as progress:
+        found = inventory.survey(sources, settings, progress)
+    if as_json:
+        typer.echo(json.dumps(inventory.as_json(found), indent=2))
+    elif not quiet:
+        typer.echo("\n".join(in_words(found)))
+    if found.incomplete:
+        raise typer.Exit(errors.INCOMPLETE)
 
 
 def _ignored(run: Mapping[str, Any]) -> None:
@@ -115,10 +153,10 @@ def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) ->
     elif not quiet:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
         sys.stderr.write(
-            f"{case.path}: {sum(outcomes.values()):,} items: {counts}.\n"
+            f"{printable(str(case.path))}: {sum(outcomes.values()):,} items: {counts}.\n"
             f"{people[Decision.MATCH]:,} protected people decided match, {people[Decision.REVIEW]:,} to review; "
             f"{decided[Decision.MATCH]:,} candidates decided match, {decided[Decision.REVIEW]:,} to review.\n"
-            f"Read it with: leakmatch report {case.path}\n"
+            f"Read it with: leakmatch report {printable(str(case.path))}\n"
         )
         if case.approximate is not None:
             sys.stderr.write(" ".join(in_words(case.approximate)) + "\n")

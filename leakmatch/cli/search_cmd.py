@@ -47,6 +47,7 @@ def search(
         isolation=isolation,
         approximate=approximate,
     )
+    options.warn_of_isolation(settings)
     result = run(photos, gallery, settings)
     candidates = [row for row in result.candidates if every or row["decision"] != "weak"]
     if as_json:

@@ -14,7 +14,7 @@ from leakmatch.pipeline.enrol import judge
 from leakmatch.pipeline.scan import Progress
 from leakmatch.pipeline.start import Inventory
 from leakmatch.pipeline.tasks import FileTask
-from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Incident, Outcome, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,9 @@ class PhotoSink:
 
     def incident(self, task: FileTask, incident: Incident) -> None:
         """What matters of it is in the item's outcome."""
+
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        """Files are walked once."""
 
     def read(self, task: FileTask, position: int) -> None:
         """Note how far the reader is."""

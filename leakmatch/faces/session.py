@@ -16,7 +16,7 @@ import numpy as np
 from leakmatch.arrays import FloatArray
 from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.faces.graph import BATCH
-from leakmatch.ort import one_thread, onnxruntime
+from leakmatch.ort import one_thread, onnxruntime, openvino
 
 ONNXRUNTIME: Final = "onnxruntime"
 OPENVINO: Final = "openvino"
@@ -87,16 +87,15 @@ class OpenVinoSession:
     def __init__(self, model: bytes, name: str) -> None:
         if installed(OPENVINO) is None:
             raise UsageError('OpenVINO is not installed. Install it with: pip install "leakmatch[openvino]"')
-        import openvino
-
+        ov = openvino()
         try:
-            read = openvino.Core().read_model(model)
+            read = ov.Core().read_model(model)
             _check_inputs(name, len(read.inputs))
             shape = read.inputs[0].get_partial_shape()
             if shape.rank.is_static and len(shape) == 4:
                 shape[0] = 1
                 read.reshape(shape)
-            self._request = openvino.Core().compile_model(read, "CPU", _PROPERTIES).create_infer_request()
+            self._request = ov.Core().compile_model(read, "CPU", _PROPERTIES).create_infer_request()
         except IntegrityError:
             raise
         except Exception as error:

@@ -25,7 +25,7 @@ from leakmatch.pipeline.scan import Progress, no_progress
 from leakmatch.pipeline.start import start
 from leakmatch.pipeline.subjects import Labelled, label
 from leakmatch.pipeline.tasks import FileTask
-from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, Incident, ItemKind, QualityReason
+from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, Incident, ItemKind, QualityReason, Stop
 from leakmatch.settings import Settings
 
 COMMIT_PHOTOS: Final = 128
@@ -170,6 +170,9 @@ class _Sink:
         photo = self._photo(task, entry, UNREADABLE, message)
         self._results[task.file, entry.position] = lambda: self._refuse(photo)
         self._judge_in_order()
+
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        """Every run walks the files from their beginning."""
 
     def read(self, task: FileTask, position: int) -> None:
         """Enrolment counts whole files only."""

@@ -2,8 +2,9 @@
 
 The parent routes: an entry and its memory file come from the reader, the file goes on unopened to an analyser, an
 analysis comes back. Payload in flight is bounded by the reader (:class:`leakmatch.pipeline.tasks.Setup`).
-A worker that dies, hangs or breaks the protocol is replaced. Its picture is tried once more, alone; a second failure
-is reported as lost. A reader that dies over the same spot twice gives up the rest of that file.
+A worker that dies, hangs, grows or breaks the protocol is replaced. Its picture is tried once more, alone; a second
+failure is reported as lost. A reader shows which item it works on: one that costs a second reader its life is not
+opened again, and the walk goes on behind it (docs/isolation.md).
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from typing import Final
 
 from leakmatch import errors
 from leakmatch.errors import LeakMatchError
-from leakmatch.locator import printable
+from leakmatch.locator import printable_lines
 from leakmatch.pipeline.channel import ChannelClosed, Message, ProtocolError, memory_file
-from leakmatch.pipeline.process import Picture, Worker, start_error
+from leakmatch.pipeline.confine import offered
+from leakmatch.pipeline.process import TOO_MUCH, Picture, Worker, start_error
+from leakmatch.pipeline.rooms import Rooms
 from leakmatch.pipeline.tasks import FileTask, Setup, Sink
-from leakmatch.pipeline.walks import Walk
+from leakmatch.pipeline.walks import CULPRITS, Walk
 from leakmatch.pipeline.wire import read_analysis, read_entry, read_incident
 from leakmatch.pipeline.worker import ANALYSER, READER
-from leakmatch.records import Entry, Incident, ItemKind, Outcome
+from leakmatch.records import Entry, Incident, ItemKind, Outcome, Stop
 
 #: Pictures an analyser holds: one it looks at, and some to go on with while the parent joins or commits.
 AHEAD: Final = 4
@@ -37,8 +40,10 @@ BYTES_EACH: Final = 8 << 20
 POSITIONS_AHEAD: Final = 1024  # an honest reader is ahead by the containers it has open
 START_SECONDS: Final = 120.0
 START_TRIES: Final = 5
-READER_SECONDS: Final = 600.0  # without a sign of life, while it is not waiting for analysers
-TICK: Final = 0.2
+TICK: Final = 0.1
+WATCH_SECONDS: Final = 0.05  # between two looks at what workers do
+#: No turn counts as longer: what passes beyond it, this process was busy with other things, or stood still.
+LONGEST_TURN: Final = 1.0
 _TELL_SHARE: Final = 8  # of what may be in flight is done when the reader is told so
 
 _log = logging.getLogger(__name__)
@@ -47,8 +52,10 @@ _log = logging.getLogger(__name__)
 class Pool:
     """An executor of worker processes. Start it before a gallery or a key is read."""
 
-    def __init__(self, setup: Setup, analysers: int) -> None:
+    def __init__(self, setup: Setup, analysers: int, scratch: str = "") -> None:
         self._setup = _for_all(setup, analysers)
+        self._confinement = offered().to_json()
+        self._rooms = Rooms(scratch)
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
         self._queue: deque[Picture] = deque()
@@ -57,8 +64,10 @@ class Pool:
         self._sink: Sink | None = None
         self._released = [0, 0]
         self._crops = 0  # in flight, of a second look
-        self._heard = time.monotonic()
+        self._now = self._heard = self._watched = 0.0  # by a clock that goes while this process turns
+        self._turned = time.monotonic()
         self._failed_starts = 0  # in a row
+        self.looking_seconds = 0.0
         try:
             for role in (READER, *[ANALYSER] * analysers):
                 self._spawn(role)
@@ -75,6 +84,7 @@ class Pool:
             os.close(picture.descriptor)
         self._queue.clear()
         self._selector.close()
+        self._rooms.close()
 
     # The run
 
@@ -84,7 +94,6 @@ class Pool:
         Raises what the sink raises, and :class:`LeakMatchError` where workers cannot be started.
         """
         self._sink = sink
-        self._heard = time.monotonic()
         pending = iter(tasks)
         more = True
         while True:
@@ -130,7 +139,9 @@ class Pool:
             except (ChannelClosed, ProtocolError) as error:
                 for message in messages:
                     message.discard()
-                self._replace(worker, str(error))
+                self._replace(worker, str(error), died=isinstance(error, ChannelClosed))
+        before, self._turned = self._turned, time.monotonic()
+        self._now += min(self._turned - before, LONGEST_TURN)
         self._dispatch()
         self._release()
         self._watch()
@@ -149,17 +160,19 @@ class Pool:
         if message.kind == "ready":
             if worker.ready:
                 raise ProtocolError("A worker was ready twice.")
+            if message.fields != self._confinement:
+                raise LeakMatchError(f"A worker is not confined as this machine can ({message.fields}).")
             worker.ready = True
             self._failed_starts = 0
-            worker.since = self._heard = time.monotonic()
+            worker.since = self._heard = self._now
         elif message.kind == "failed":
             if not worker.ready and message.fields.get("exit_code") != errors.DEFECT:
                 raise start_error(message)
             told = str(message.fields.get("message")).strip()
-            _log.warning("a worker (%s) met a defect:\n%s", worker.role, _printable_lines(told))
-            raise ChannelClosed(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
+            _log.warning("a worker (%s) met a defect:\n%s", worker.role, printable_lines(told))
+            raise ProtocolError(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
         elif worker.role == READER:
-            self._heard = time.monotonic()
+            self._heard = self._now
             self._take_from_reader(message)
         else:
             self._take_from_analyser(worker, message)
@@ -167,6 +180,8 @@ class Pool:
     # Reading
 
     def _begin(self, walk: Walk) -> None:
+        if not self._unread:
+            self._heard = self._now
         self._walks[walk.task.file] = walk
         self._unread.append(walk)
         try:
@@ -181,6 +196,8 @@ class Pool:
             "path": os.fsencode(task.path.absolute()).hex(),
             "root": task.root.to_json(),
             "stored": [known.starts, known.ends],
+            "carriers": sorted(walk.carriers),
+            "stops": [[stop.position, stop.next, str(stop.outcome), stop.reason] for stop in walk.stops.values()],
         }
         self._reader.channel.send("walk", fields)
 
@@ -215,6 +232,10 @@ class Pool:
             entry = read_entry(message)
             self._check_entry(walk, entry, message)
             walk.announced.add(entry.position)
+            if entry.members and entry.kind is not ItemKind.CONTAINER:
+                walk.carriers.add(entry.position)
+            if entry.cut and entry.outcome is not None:
+                self._stop(walk, Stop(entry.position, walk.announced.end, entry.outcome, entry.detail))
             look = self._current_sink.found(walk.task, entry) and entry.outcome is None
         except BaseException:
             message.discard()
@@ -232,7 +253,8 @@ class Pool:
             raise ProtocolError("The reader announced an item twice, or out of order.")
         if next(entry.locator.chain()) != walk.task.root or (entry.position == 0) != (entry.locator.parent is None):
             raise ProtocolError("The reader placed an item in another file.")
-        if (entry.outcome is None) != (message.descriptor is not None):
+        unread = entry.outcome is None and self._setup.listing
+        if (entry.outcome is None) != (message.descriptor is not None) and not unread:
             raise ProtocolError("The reader sent a picture without its bytes, or bytes of no picture.")
         if len(self._queue) > 2 * self._setup.in_flight_items:
             raise ProtocolError("The reader sent more pictures than it may.")
@@ -242,7 +264,7 @@ class Pool:
         items, size = self._released
         enough = items < 0 or items >= self._setup.in_flight_items // _TELL_SHARE
         enough = enough or size >= self._setup.in_flight_bytes // _TELL_SHARE
-        if (items or size) and (enough or not self._queue):
+        if (items or size) and (enough or not (self._queue or any(worker.pictures for worker in self._workers))):
             self._released = [0, 0]
             try:
                 self._reader.channel.send("released", {"items": items, "bytes": size})
@@ -270,7 +292,7 @@ class Pool:
                     break
                 picture = self._queue.popleft()
                 if not worker.pictures:
-                    worker.since = time.monotonic()
+                    worker.since = self._now
                 worker.pictures.append(picture)
                 try:
                     worker.channel.send("again" if picture.again else "look", descriptor=picture.descriptor)
@@ -292,7 +314,9 @@ class Pool:
         self._close_picture(picture)
 
     def _done_with(self, worker: Worker) -> Picture:
-        worker.since = time.monotonic()
+        # The pool's clock stands still while this process does, so that only time at work is counted.
+        self.looking_seconds += self._now - worker.since
+        worker.since = self._now
         return worker.pictures.popleft()
 
     def _close_picture(self, picture: Picture) -> None:
@@ -308,21 +332,41 @@ class Pool:
     # Failing
 
     def _watch(self) -> None:
-        now = time.monotonic()
+        if self._now - self._watched < WATCH_SECONDS:
+            return
+        self._watched = self._now
+        seconds, memory = self._setup.budget.seconds, self._setup.budget.memory
         for worker in list(self._workers):
-            if not worker.ready:
-                if now - worker.started > START_SECONDS:
+            if worker.ended:
+                if worker.process.poll() is not None:  # and has said nothing more since
+                    self._replace(worker, worker.ended)
+            elif not worker.ready:
+                if self._now - worker.started > START_SECONDS:
                     raise LeakMatchError(f"A worker did not start within {START_SECONDS:.0f} seconds.")
-            elif worker.role == ANALYSER:
-                if worker.pictures and now - worker.since > self._setup.budget.seconds:
-                    self._replace(worker, f"no answer within {self._setup.budget.seconds:.0f} seconds")
-            elif now - self._heard > READER_SECONDS and self._unread and not self._queue:
-                self._replace(worker, f"no sign of life for {READER_SECONDS:.0f} seconds")
+            elif worker.resident() > memory:
+                worker.end(f"it grew past {memory >> 20:,} MiB of memory")
+            elif worker.silence(self._now, self._since(worker)) > seconds:
+                worker.end(f"no sign of life for {seconds:g} seconds")
 
-    def _replace(self, worker: Worker, reason: str) -> None:
+    def _since(self, worker: Worker) -> float:
+        """Since when a worker owes an answer, or a sign of life."""
+        if worker.role == ANALYSER:
+            return worker.since if worker.pictures else self._now
+        if not self._unread or (worker.works_on()[2] and self._held()):
+            self._heard = self._now
+        return self._heard
+
+    def _held(self) -> list[Picture]:
+        """The reader's pictures that are on their way."""
+        held = [p for p in self._queue if not p.again]
+        return held + [p for w in self._workers for p in w.pictures if not p.again]
+
+    def _replace(self, worker: Worker, reason: str, *, died: bool = True) -> None:
         if worker not in self._workers:
             return
+        shown = worker.works_on()
         self._kill(worker)
+        reason, blame = worker.death(reason, by_itself=died)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES:
@@ -330,58 +374,75 @@ class Pool:
         _log.info("a worker (%s) is replaced: %s", worker.role, reason)
         self._spawn(worker.role)
         if worker.role == READER:
-            self._resume_reading(reason, blame=worker.ready)
+            if worker.ready and self._unread:  # else nothing had begun
+                self._blame(self._unread[0], shown, reason, blame)
+            self._resume_reading()
             return
         for picture in reversed(list(worker.pictures)[1:]):
             self._queue.appendleft(picture)
         if worker.pictures:
-            self._failed(worker.pictures[0], reason)
+            self._failed(worker.pictures[0], reason, blame)
 
-    def _failed(self, picture: Picture, reason: str) -> None:
+    def _failed(self, picture: Picture, reason: str, blame: int) -> None:
         picture.failures += 1
-        if picture.failures == 1:
+        picture.blame += blame
+        if picture.blame < TOO_MUCH:
             self._queue.appendleft(picture)
             return
-        sink = self._current_sink
-        sink.incident(
-            picture.task,
-            Incident(picture.entry.locator, "pipeline", "worker-lost", f"two workers were lost over it: {reason}"),
-        )
-        sink.lost(picture.task, picture.entry, f"two workers were lost over it: {reason}")
+        sink, detail = self._current_sink, _lost_over(picture.failures, reason)
+        sink.incident(picture.task, Incident(picture.entry.locator, "pipeline", "worker-lost", detail))
+        sink.lost(picture.task, picture.entry, detail)
         self._close_picture(picture)
 
-    def _resume_reading(self, reason: str, *, blame: bool) -> None:
-        """Tell the new reader where to go on. The file being read is given up when it makes no more progress.
+    def _blame(self, walk: Walk, shown: tuple[int, int, bool], reason: str, blame: int) -> None:
+        """Hold the loss of the reader against what it worked on, as far as that can be believed."""
+        file, position, waited = shown
+        if waited or file != walk.task.file or not walk.may_work_on(position, POSITIONS_AHEAD):
+            position = -1  # against the file as a whole
+        lost, blamed = walk.lost_at(position, blame)
+        if blamed < TOO_MUCH and lost <= CULPRITS:
+            return
+        detail = _lost_over(lost, reason)
+        if position < 0 or len(walk.stops) >= CULPRITS or lost > CULPRITS:
+            self._give_up(walk, detail)
+        elif position in walk.stops:  # it was opened once more for what is in it
+            self._fill(walk, position + 1, walk.stops[position].next, detail)
+        else:
+            self._stop(walk, Stop(position, max(position + 1, walk.announced.end), Outcome.QUARANTINED, detail))
 
-        ``blame``: whether the file may be at fault; not where the reader had not even begun.
-        """
+    def _stop(self, walk: Walk, stop: Stop) -> None:
+        walk.stops[stop.position] = stop
+        self._current_sink.stopped(walk.task, stop)
+
+    def _resume_reading(self) -> None:
+        """Tell the new reader where to go on."""
         self._released = [0, 0]
-        held = [p for p in self._queue if not p.again]
-        held += [p for w in self._workers for p in w.pictures if not p.again]
+        held = self._held()
         if held:  # the new reader's account: what is still in flight counts against it
             self._released = [-len(held), -sum(p.entry.size for p in held)]
-        if blame and self._unread and self._unread[0].failed() >= 2:
-            self._give_up(self._unread[0], reason)
         for walk in self._unread:
             self._tell_reader(walk)
 
-    def _give_up(self, walk: Walk, reason: str) -> None:
-        sink, task = self._current_sink, walk.task
-        message = f"reading it ended two workers: {reason}"
-        sink.incident(task, Incident(task.root, "pipeline", "worker-lost", message))
+    def _give_up(self, walk: Walk, detail: str) -> None:
+        self._current_sink.incident(walk.task, Incident(walk.task.root, "pipeline", "worker-lost", detail))
         end = max(walk.announced.end, 1)
-        for position in list(walk.announced.missing(end)):
-            # A position between announced ones is a container that was being read; 0 is the file itself.
-            locator = task.root if position == 0 else task.root.child("unknown", f"item {position}", b"", position)
-            entry = Entry(locator, position, ItemKind.CONTAINER, 0, None, Outcome.QUARANTINED, message)
-            walk.announced.add(position)
-            sink.found(task, entry)
+        self._fill(walk, 0, end, detail)
         self._read_to_end(walk, end)
+
+    def _fill(self, walk: Walk, start: int, end: int, detail: str) -> None:
+        """Give a row to every position from ``start`` to before ``end`` that has none."""
+        root = walk.task.root
+        for position in [position for position in walk.announced.missing(end) if position >= start]:
+            # A position between announced ones is a container that was being read; 0 is the file itself.
+            locator = root if position == 0 else root.child("unknown", f"item {position}", b"", position)
+            walk.announced.add(position)
+            entry = Entry(locator, position, ItemKind.CONTAINER, 0, None, Outcome.QUARANTINED, detail)
+            self._current_sink.found(walk.task, entry)
 
     # Processes
 
     def _spawn(self, role: str) -> None:
-        worker = Worker.start(role, self._setup)
+        worker = Worker.start(role, self._setup, self._rooms.room(), self._now)
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
 
@@ -389,6 +450,11 @@ class Pool:
         self._workers.remove(worker)
         self._selector.unregister(worker.channel)
         worker.kill()
+        self._rooms.empty(worker.room)
+
+
+def _lost_over(count: int, reason: str) -> str:
+    return f"{'a worker was' if count == 1 else f'{count} workers were'} lost over it: {reason}"
 
 
 def _for_all(setup: Setup, analysers: int) -> Setup:
@@ -397,8 +463,3 @@ def _for_all(setup: Setup, analysers: int) -> Setup:
     items = max(setup.in_flight_items, ITEMS_EACH * analysers)
     size = max(setup.in_flight_bytes, BYTES_EACH * analysers)
     return replace(setup, in_flight_items=min(items, files // 2), in_flight_bytes=size)
-
-
-def _printable_lines(text: str) -> str:
-    """A worker's words for a log: lines stay, anything that could act on a terminal is escaped."""
-    return "\n".join(printable(line) for line in text.splitlines())

@@ -33,10 +33,10 @@ from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.interrupt import deferred_interrupt
 from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.second_look import SecondLooks
-from leakmatch.pipeline.start import Inventory, can_isolate, describe_passwords, start, take_inventory
+from leakmatch.pipeline.start import Inventory, confinement, describe_passwords, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
-from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome, QualityReason
-from leakmatch.settings import Settings, usable_cores
+from leakmatch.records import STORED_BAND, Entry, ImageAnalysis, Incident, Outcome, QualityReason, Stop
+from leakmatch.settings import AUTO, ENGINES, Settings, usable_cores
 from leakmatch.sources.folder import SourceFile
 
 COMMIT_SECONDS: Final = 1.0
@@ -75,7 +75,7 @@ def scan(
     _refuse_case_inside(case, sources)
     pack = load_pack(settings.pack)
     inventory = take_inventory(sources)
-    runtime = make_ready(pack, settings.engine)
+    runtime = make_ready(pack, _engine(case, settings))
     with (
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery, steady=True) as opened,
@@ -99,6 +99,15 @@ def scan(
                 ledger.prune(STORED_BAND * settings.expected_false)
             ledger.check_ledger()
             ledger.finish(_summary(ledger, calibration, settings))
+
+
+def _engine(case: Path, settings: Settings) -> str:
+    """What embeds faces: of a case that was begun what it was begun with, for two engines differ in the last digits."""
+    if settings.engine != AUTO or not case.exists():
+        return settings.engine
+    with Case.open(case) as begun:
+        engine = str(begun.run.get("pack", {}).get("engine")).partition(" ")[0]
+    return engine if engine in ENGINES else AUTO
 
 
 class ScanSink:
@@ -180,6 +189,10 @@ class ScanSink:
         key = Key(task.file, entry.position)
         found = self._matcher.same_file(entry.sha256)
         self._batch.add_candidates([Candidate(key, **asdict(verdict)) for verdict in found], {})
+
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        """Keep it for when the scan is resumed."""
+        self._batch.add_stop(task.file, stop)
 
     def read(self, task: FileTask, position: int) -> None:
         """Note how far the reader is: a container is hashed first, then walked, and only the walk counts.
@@ -269,7 +282,9 @@ def _tasks(case: Case, inventory: Inventory) -> Iterator[FileTask]:
     done = case.finished_files()
     for number, file in enumerate(inventory.files):
         if number not in done and file.outcome is None:
-            yield FileTask(number, file.path, file.locator, file.size, Ranges.of(case.stored_positions(number)))
+            stored = Ranges.of(case.stored_positions(number))
+            again = case.stops(number), case.carriers(number)
+            yield FileTask(number, file.path, file.locator, file.size, stored, *again)
 
 
 # What the case began with
@@ -296,7 +311,7 @@ def _case(
         return Case.create(path, run, rows)
     case = Case.resume(path)
     try:
-        case.verify()
+        case.check_content()  # that the ledger adds up is checked at the end
         _refuse_changes(case, run, rows, inventory, settings)
     except BaseException:
         case.close()
@@ -309,6 +324,7 @@ def _run_record(
 ) -> dict[str, Any]:
     info = gallery.info()
     case_id = secrets.token_hex(16)
+    held = confinement(settings)
     return {
         "case_id": case_id,
         "version": metadata.version("leakmatch"),
@@ -330,7 +346,8 @@ def _run_record(
         "passwords": describe_passwords(settings, case_id),
         "expected_false": settings.expected_false,
         "threshold": settings.threshold,
-        "isolation": settings.isolation and can_isolate(),
+        "isolation": held is not None,
+        "confinement": held and held.to_json() | {"missing": held.missing()},
         "machine": machine(settings),
     }
 
@@ -365,6 +382,7 @@ def _refuse_changes(
         ("gallery", began.get("gallery", {}).get("id"), run["gallery"]["id"]),
         ("content of the gallery", began.get("gallery", {}).get("digest"), run["gallery"]["digest"]),
         ("model pack", began.get("pack", {}).get("model_id"), run["pack"]["model_id"]),
+        ("engine", began.get("pack", {}).get("engine"), run["pack"]["engine"]),
         ("detector", began.get("pack", {}).get("detector_sha256"), run["pack"]["detector_sha256"]),
         ("calibration", began.get("pack", {}).get("calibration_sha256"), run["pack"]["calibration_sha256"]),
         ("list of passwords", began.get("passwords"), describe_passwords(settings, str(began.get("case_id")))),

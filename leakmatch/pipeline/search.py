@@ -19,7 +19,7 @@ from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.second_look import Face, is_near, look_again
 from leakmatch.pipeline.start import start, take_inventory
 from leakmatch.pipeline.tasks import Executor, FileTask
-from leakmatch.records import Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.records import Entry, ImageAnalysis, Incident, Outcome, Stop
 from leakmatch.settings import Settings
 
 
@@ -133,6 +133,9 @@ class _Sink:
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """Name the photo as quarantined."""
         self._problem(entry, str(Outcome.QUARANTINED), message)
+
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        """Files are walked once."""
 
     def read(self, task: FileTask, position: int) -> None:
         """No progress is shown."""

@@ -24,7 +24,7 @@ from leakmatch.locator import Locator
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
 from leakmatch.pipeline.matcher import Matcher
 from leakmatch.pipeline.tasks import Executor, FileTask
-from leakmatch.records import REVIEW_BAND, Entry, Evidence, ImageAnalysis, Incident, ItemKind
+from leakmatch.records import REVIEW_BAND, Entry, Evidence, ImageAnalysis, Incident, ItemKind, Stop
 from leakmatch.settings import Settings
 
 #: From this share of what is accepted to this multiple of it a second look may change how a face is decided.
@@ -112,6 +112,9 @@ class _Sink:
 
     def incident(self, task: FileTask, incident: Incident) -> None:
         """A crop has no incidents of its own."""
+
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        """Files are not walked again."""
 
     def read(self, task: FileTask, position: int) -> None:
         """Nothing is read."""

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from leakmatch.errors import UsageError, os_error
 from leakmatch.faces.runtime import Runtime
+from leakmatch.pipeline.confine import Confinement, offered
 from leakmatch.pipeline.tasks import Executor, Setup
 from leakmatch.records import Incident
 from leakmatch.settings import Settings
 from leakmatch.sources.folder import SourceFile, inventory
+from leakmatch.sources.parts import part_set
+from leakmatch.sources.volumes import Volumes
 
 _PICTURE_BYTES: Final = 50_000  # a small photo; an archive of this size holds at least one
 
 _PASSWORDS_BYTES: Final = 4 << 20  # it has to fit into one frame
+_READABLE_BYTES: Final = 4 << 20  # as does this
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Every file below the sources, in order, and what was noticed while listing them."""
+    """Every file below the ``sources``, in order, and what was noticed while listing them."""
 
     files: tuple[SourceFile, ...]
     incidents: tuple[Incident, ...]
+    sources: tuple[Path, ...]
 
     @property
     def pictures(self) -> int:
@@ -49,7 +55,7 @@ def take_inventory(sources: Sequence[Path]) -> Inventory:
                 files.append(found)
         if len(files) == before:
             raise UsageError(f"{source}: an empty folder; there is nothing to read.")
-    return Inventory(tuple(files), tuple(incidents))
+    return Inventory(tuple(files), tuple(incidents), tuple(sources))
 
 
 def can_isolate() -> bool:
@@ -83,10 +89,12 @@ def describe_passwords(settings: Settings, salt: str) -> dict[str, Any] | None:
     return {"lines": len(lines), "digest": digest}
 
 
-def start(runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrored: bool) -> Executor:
+def start(
+    runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrored: bool, listing: bool = False
+) -> Executor:
     """Workers that are ready to read and look. Call it before a gallery or a key is read.
 
-    ``mirrored``: hash the mirror images, too. Executors are imported here: only one of
+    ``mirrored``: hash the mirror images, too. ``listing``: see :class:`Setup`. Executors are imported here: only one of
     them runs.
     """
     pack = runtime.pack
@@ -98,11 +106,48 @@ def start(runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrore
         model_id=pack.model_id,
         dimension=pack.embedder.dimension,
         passwords=tuple(line.hex() for line in read_passwords(settings)),
+        listing=listing,
+        readable=tuple(map(_travelling, readable(inventory.sources))),
+        listed=tuple({_travelling(source.absolute().parent): None for source in inventory.sources if source.is_file()}),
     )
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool
 
-        return Pool(setup, max(1, min(settings.worker_count, inventory.pictures)))
+        return Pool(setup, max(1, min(settings.worker_count, inventory.pictures)), settings.scratch)
     from leakmatch.pipeline.inline import Inline
 
-    return Inline(setup)
+    return Inline(setup, settings.scratch)
+
+
+def confinement(settings: Settings) -> Confinement | None:
+    """What holds the workers of a run on this machine, ``None`` where there are none."""
+    return offered() if settings.isolation and can_isolate() else None
+
+
+def readable(sources: Iterable[Path]) -> list[Path]:
+    """What a reader may open of the disk: the sources, and beside a source that is a file what is read with it.
+
+    Where these are more than fit into a frame, the folders that they lie in.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        found[source.absolute()] = None
+        if source.is_file():
+            found |= {source.absolute().with_name(name): None for name in _read_with(source)}
+    if sum(2 * len(os.fsencode(path)) for path in found) > _READABLE_BYTES:
+        return list({(path if path.is_dir() else path.parent): None for path in found})
+    return list(found)
+
+
+def _read_with(source: Path) -> Iterator[str]:
+    """Other parts of a set, the index of a RecordIO file, the log of an SQLite database: as readers ask for them."""
+    yield f"{source.name}-wal"
+    yield f"{source.stem}.idx"
+    found = part_set(Volumes(source))
+    if found is not None:
+        yield from found.names
+        yield found.carrier
+
+
+def _travelling(path: Path) -> str:
+    return os.fsencode(path).hex()

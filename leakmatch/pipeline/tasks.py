@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import ProtocolError
-from leakmatch.records import Budget, Entry, ImageAnalysis, Incident
+from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,16 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class FileTask:
-    """A file on disk to walk. ``stored``: positions of its ledger that need not be read again."""
+    """A file on disk to walk. ``stored``: positions of its ledger that need not be read again; ``stops``: where earlier
+    walks of it found that they must not go on; ``carriers``: positions of pictures with an archive behind them."""
 
     file: int
     path: Path
     root: Locator
     size: int
     stored: Ranges = Ranges()
+    stops: tuple[Stop, ...] = ()
+    carriers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class Setup:
     ``model_id`` and ``dimension``: of the templates that must come back. ``in_flight_items`` pictures of
     ``in_flight_bytes`` together, or one that is larger, may be between the reader and the ends of their analyses.
     ``passwords``: for locked archives, each in hexadecimal. They travel in the first frame and are written nowhere.
+    ``listing``: only a :class:`Sample` of the pictures is read and looked at; the others come without their bytes.
+    ``readable`` and ``listed``: paths in hexadecimal, of the sources that a reader may read, and of the folders whose
+    names it may list. ``scratch``: in hexadecimal, the folder of the one worker that is told so.
     """
 
     pack: str
@@ -71,6 +77,14 @@ class Setup:
     in_flight_items: int = 128
     in_flight_bytes: int = 64 << 20
     passwords: tuple[str, ...] = field(default=(), repr=False)
+    listing: bool = False
+    readable: tuple[str, ...] = field(default=(), repr=False)
+    listed: tuple[str, ...] = field(default=(), repr=False)
+    scratch: str = ""
+
+    def for_analyser(self) -> Setup:
+        """Without what only a reader needs."""
+        return replace(self, passwords=(), readable=(), listed=())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -79,7 +93,8 @@ class Setup:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Setup:
         """From :meth:`to_json`."""
-        return cls(**{**value, "budget": Budget(**value["budget"]), "passwords": tuple(value["passwords"])})
+        lists = {name: tuple(value[name]) for name in ("passwords", "readable", "listed")}
+        return cls(**{**value, "budget": Budget(**value["budget"]), **lists})
 
     def check(self, analyses: Sequence[ImageAnalysis]) -> None:
         """Raise :class:`ProtocolError` where an analysis is not what these settings lead to."""
@@ -94,6 +109,29 @@ class Setup:
                     raise ProtocolError("A worker made templates with another model.")
             if (analysis.plain is not None) != (self.mirrored and analysis.templates is not None):
                 raise ProtocolError("A worker looked at a picture for the other side.")
+
+
+class Sample:
+    """Which of all pictures to look at where a few must speak for them: every one at first, then ever fewer.
+
+    After each ``size`` pictures that were taken the distance to the next one doubles, so that the sample is spread over
+    however many there are, and grows with the logarithm of their number. Asked once for each picture, in walk order.
+    """
+
+    def __init__(self, size: int = 24) -> None:
+        self._size = size
+        self._met = self._taken = 0
+        self._every = 1
+
+    def __call__(self, position: int) -> bool:
+        """Whether this picture is one of the sample."""
+        self._met += 1
+        if self._met % self._every:
+            return False
+        self._taken += 1
+        if self._taken % self._size == 0:
+            self._every *= 2
+        return True
 
 
 class Sink(Protocol):
@@ -111,6 +149,9 @@ class Sink(Protocol):
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """A picture cost two workers their life; it is not tried again."""
 
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        """Later walks of this file must be given this among its ``stops``."""
+
     def read(self, task: FileTask, position: int) -> None:
         """So many bytes of this file were read so far."""
 
@@ -122,7 +163,9 @@ class Sink(Protocol):
 
 
 class Executor(Protocol):
-    """Runs tasks into a sink."""
+    """Runs tasks into a sink. ``looking_seconds``: spent on pictures so far, by all workers together."""
+
+    looking_seconds: float
 
     def run(self, tasks: Iterable[FileTask], sink: Sink) -> None:
         """Walk every file and look at every picture the sink wants."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from leakmatch.pipeline.tasks import FileTask, Ranges
+from leakmatch.records import Stop
+
+#: A file of which more items cost readers their life is given up: each costs up to twice the seconds of the budget.
+CULPRITS: Final = 64
 
 
 class Positions:
@@ -57,18 +63,30 @@ class Positions:
 
 
 class Walk:
-    """The reading of one file. ``announced`` begins with the positions that an earlier run has stored."""
+    """The reading of one file. ``announced`` begins with the positions that an earlier run has stored.
+
+    ``stops`` by position: items that are not to be opened again, by this run or earlier ones. ``carriers``: positions
+    of pictures that are to be read again for the archives behind them.
+    """
 
     def __init__(self, task: FileTask) -> None:
         self.task = task
         self.open = 0  # pictures on their way
         self.entries: int | None = None  # known once the file is read
         self.announced = Positions(task.stored)
-        self._failures = 0
-        self._failed_at = -1
+        self.carriers = set(task.carriers)
+        self.stops: dict[int, Stop] = {stop.position: stop for stop in task.stops}
+        self._lost: Counter[int] = Counter()
+        self._blame: Counter[int] = Counter()
 
-    def failed(self) -> int:
-        """Note that the reader was lost; how often in a row that happened without any progress."""
-        self._failures = self._failures + 1 if self.announced.end == self._failed_at else 1
-        self._failed_at = self.announced.end
-        return self._failures
+    def may_work_on(self, position: int, ahead: int) -> bool:
+        """Whether an honest reader can be at this item: its row is still to come, and not from far ``ahead``."""
+        return 0 <= position <= self.announced.end + ahead and position not in self.announced
+
+    def lost_at(self, position: int, blame: int) -> tuple[int, int]:
+        """Note the loss of a reader over an item, -1 for one that is not known. How many there were, and their weight;
+        for an item that is not known, since there was last any progress."""
+        at = position if position >= 0 else -1 - self.announced.end
+        self._lost[at] += 1
+        self._blame[at] += blame
+        return self._lost[at], self._blame[at]

@@ -10,7 +10,7 @@ import numpy as np
 from leakmatch.arrays import Array, FloatArray, check, check_finite
 from leakmatch.errors import UsageError
 from leakmatch.hashing.algorithms import HASH_BYTES
-from leakmatch.locator import Locator
+from leakmatch.locator import Locator, printable
 from leakmatch.pipeline.channel import UNSOUND, Message, ProtocolError
 from leakmatch.records import (
     INCIDENT_CODES,
@@ -25,6 +25,7 @@ from leakmatch.records import (
 )
 
 _MAX_TEXT = 1 << 20
+_MAX_FORMAT = 40  # a format's name is ours, not the material's
 _MAX_CROP = 1 << 16  # a JPEG of 112x112 pixels
 _LONGEST = 1e9  # seconds that an animation may take
 
@@ -56,6 +57,9 @@ def entry_fields(entry: Entry) -> Fields:
         "sha256": entry.sha256.hex() if entry.sha256 else None,
         "outcome": None if entry.outcome is None else str(entry.outcome),
         "detail": entry.detail,
+        "members": entry.members,
+        "format": entry.format,
+        "cut": entry.cut,
     }
 
 
@@ -74,6 +78,9 @@ def read_entry(message: Message) -> Entry:
             sha256,
             None if fields["outcome"] is None else Outcome(fields["outcome"]),
             _text(fields["detail"]),
+            members=None if fields["members"] is None else _count(fields["members"]),
+            format=_format(fields["format"]),
+            cut=fields["cut"] is True and fields["outcome"] is not None,
         )
     except UNSOUND as error:
         raise ProtocolError(f"A worker sent a malformed entry ({error}).") from error
@@ -229,6 +236,12 @@ def _locator(value: Any) -> Locator:
         return Locator.from_json(value)
     except UsageError as error:
         raise ValueError("locator") from error
+
+
+def _format(value: Any) -> str:
+    if len(_text(value)) > _MAX_FORMAT:
+        raise ValueError("format")
+    return printable(_text(value))
 
 
 def _text(value: Any) -> str:

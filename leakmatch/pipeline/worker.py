@@ -1,72 +1,92 @@
 """A worker process: reads hostile files, or looks at hostile pictures. Holds no gallery, no key, no case.
 
-Started as ``python -m leakmatch.pipeline.worker ROLE FD PARENT`` by :mod:`leakmatch.pipeline.pool` with a scrubbed
-environment, and spoken to over the socket FD. It ends when the socket closes, and dies with its parent.
+Started as ``python -m leakmatch.pipeline.worker ROLE FD BOARD PARENT`` by :mod:`leakmatch.pipeline.pool` with a
+scrubbed environment, and spoken to over the socket FD; BOARD is a memory file in which a reader shows what it works
+on. Before it sees the first hostile byte it is confined (:mod:`leakmatch.pipeline.confine`). It ends when the socket
+closes, and dies with its parent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import os
-import resource
-import signal
 import socket
+import struct
 import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from leakmatch.errors import LeakMatchError
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import Channel, ChannelClosed, Message, memory_file
-from leakmatch.pipeline.tasks import Ranges, Setup
+from leakmatch.pipeline.confine import Bounds, Confinement, confine, outlive_nobody
+from leakmatch.pipeline.tasks import Ranges, Sample, Setup
 from leakmatch.pipeline.wire import analysis_message, entry_fields, incident_fields
-from leakmatch.records import Entry
+from leakmatch.records import Entry, Outcome, Stop
 
 READER: Final = "reader"
 ANALYSER: Final = "analyser"
 
 HEARTBEAT_SECONDS: Final = 0.25  # between two signs of life from a reader that has nothing else to say
 
-ADDRESS_SPACE: Final = 6 << 30  # a worker that grows past this fails an allocation and reports the item
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_NO_NEW_PRIVS: Final = 38
+ADDRESS_SPACE: Final = 6 << 30  # of a worker, with the files it maps
 
 
-def confine(parent: int) -> None:
-    """Give up what a worker never needs: core dumps, new privileges, unbounded memory, outliving its parent."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    limit = ADDRESS_SPACE if most == resource.RLIM_INFINITY else min(ADDRESS_SPACE, most)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
-    libc = ctypes.CDLL(None, use_errno=True)
-    for option, argument in ((_PR_SET_PDEATHSIG, signal.SIGKILL), (_PR_SET_NO_NEW_PRIVS, 1)):
-        if libc.prctl(option, argument, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl")
-    if os.getppid() != parent:
-        raise ChannelClosed("The parent process is gone.")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class Board:
+    """What a reader shows while it works, without a word: which item of which file, and whether it waits for others.
+
+    A memory file that the parent reads. What stands in it is a hint from an untrusted process.
+    """
+
+    _FORM: Final = struct.Struct("<qqq")
+
+    def __init__(self, descriptor: int) -> None:
+        os.ftruncate(descriptor, self._FORM.size)
+        self._memory = mmap.mmap(descriptor, self._FORM.size)
+        self.file = -1
+        self._position = -1
+        self.show(-1)
+
+    def show(self, position: int, *, waits: bool = False) -> None:
+        """The item at ``position`` of :attr:`file` is worked on."""
+        self._position = position
+        self._FORM.pack_into(self._memory, 0, self.file, position, waits)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The item is done, and its bytes wait to be taken."""
+        position = self._position
+        self.show(position, waits=True)
+        yield
+        self.show(position)
+
+    @classmethod
+    def read(cls, descriptor: int) -> tuple[int, int, bool]:
+        """File, position and whether the reader waits; -1, -1, false where nothing sound is shown."""
+        content = os.pread(descriptor, cls._FORM.size, 0)
+        file, position, waits = cls._FORM.unpack(content) if len(content) == cls._FORM.size else (-1, -1, 0)
+        return file, position, waits == 1
 
 
 class Reader:
     """Walks source files and hands over entries, and the bytes of pictures as anonymous memory files."""
 
-    def __init__(self, channel: Channel, setup: Setup) -> None:
-        from leakmatch.imaging.sniff import image_format
+    def __init__(self, channel: Channel, setup: Setup, board: Board) -> None:
         from leakmatch.sources.passwords import Passwords
         from leakmatch.sources.scratch import Scratch
 
         self._channel = channel
         self._setup = setup
+        self._board = board
         self._budget = setup.budget
         self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
-        self._scratch = Scratch(quota=setup.budget.buffer_bytes)
-        self._is_image = lambda head: image_format(head) is not None
+        self._scratch = Scratch(path_of(setup.scratch), setup.budget.scratch_bytes)
+        self._sample = Sample() if setup.listing else None
         self._tasks: deque[Message] = deque()
         self._waiting_items = 0
         self._waiting_bytes = 0
@@ -79,7 +99,9 @@ class Reader:
             self._walk(self._tasks.popleft())
 
     def _receive(self) -> None:
-        message = self._channel.receive()
+        self._take(self._channel.receive())
+
+    def _take(self, message: Message) -> None:
         if message.kind == "released":
             self._waiting_items -= message.fields["items"]
             self._waiting_bytes -= message.fields["bytes"]
@@ -87,35 +109,45 @@ class Reader:
             self._tasks.append(message)
 
     def _walk(self, task: Message) -> None:
-        from leakmatch.sources.walk import walk
+        from leakmatch.imaging.sniff import image_format
+        from leakmatch.sources.walk import Before, walk
 
         file = task.fields["file"]
         stored = Ranges(tuple(task.fields["stored"][0]), tuple(task.fields["stored"][1]))
-        root = Locator.from_json(task.fields["root"])
-        path = Path(os.fsdecode(bytes.fromhex(task.fields["path"])))
-        entries = 0
+        stops = [Stop(at, end, Outcome(outcome), why) for at, end, outcome, why in task.fields["stops"]]
+        end = max([*stored.ends, *(stop.next for stop in stops)], default=0)
+        self._board.file = file
         found_items = walk(
-            path,
-            root,
+            path_of(task.fields["path"]),
+            Locator.from_json(task.fields["root"]),
             self._budget,
-            self._is_image,
-            lambda position: position not in stored,
+            image_format,
+            self._sample or (lambda position: position not in stored),
             self._heartbeat(file),
             self._passwords,
             self._scratch,
+            Before(
+                max(stored.ends, default=0),
+                {stop.position: stop for stop in stops},
+                frozenset(task.fields["carriers"]),
+            ),
+            self._board.show,
         )
         for found in found_items:
             if not isinstance(found, Entry):
                 self._channel.send("incident", {"file": file, **incident_fields(found)})
                 continue
-            entries += 1
+            end = max(end, found.position + 1)
             if found.position in stored:
                 continue
             if found.payload is None:
                 self._channel.send("entry", {"file": file, **entry_fields(found)})
             else:
-                self._hand_over(file, found, found.payload)
-        self._channel.send("walked", {"file": file, "entries": entries})
+                with self._board.waiting():
+                    self._hand_over(file, found, found.payload)
+        self._board.file = -1
+        self._board.show(-1)
+        self._channel.send("walked", {"file": file, "entries": end})
 
     def _heartbeat(self, file: int) -> Callable[[int], None]:
         """What tells the parent how far into ``file`` the walk is, a few times a second at most."""
@@ -131,6 +163,8 @@ class Reader:
         return tell
 
     def _hand_over(self, file: int, entry: Entry, payload: bytes) -> None:
+        for message in self._channel.drain():  # else what is told of few pictures among many files fills the socket
+            self._take(message)
         while self._waiting_items and (
             self._waiting_bytes + len(payload) > self._setup.in_flight_bytes
             or self._waiting_items >= self._setup.in_flight_items
@@ -188,15 +222,38 @@ def _contents(descriptor: int) -> bytes:
         return memory[:]
 
 
-def main(role: str, descriptor: int, parent: int) -> None:
+def path_of(text: str) -> Path:
+    """The path in hexadecimal, as paths travel in frames."""
+    return Path(os.fsdecode(bytes.fromhex(text)))
+
+
+def _confined(setup: Setup) -> Confinement:
+    """Hold this process to what ``setup`` lets it reach."""
+    budget = setup.budget
+    return confine(
+        Bounds(
+            read=(Path(setup.pack), *map(path_of, setup.readable)),
+            listed=tuple(map(path_of, setup.listed)),
+            scratch=path_of(setup.scratch),
+            file_bytes=max(budget.scratch_bytes, budget.member_bytes),
+            memory=budget.memory - budget.memory // 8,  # the rest is for the libraries, which it maps
+            address_space=max(ADDRESS_SPACE, 2 * budget.memory),
+        )
+    )
+
+
+def main(role: str, descriptor: int, board: int, parent: int) -> None:
     """Serve until the parent closes the socket."""
     channel = Channel(socket.socket(fileno=descriptor))
     with contextlib.suppress(ChannelClosed):
         try:
-            confine(parent)
+            if not outlive_nobody(parent):
+                return
             setup = Setup.from_json(dict(channel.receive().fields))
-            worker = Reader(channel, setup) if role == READER else Analyser(channel, setup)
-            channel.send("ready")
+            shown = Board(board)
+            held = _confined(setup)
+            worker = Reader(channel, setup, shown) if role == READER else Analyser(channel, setup)
+            channel.send("ready", held.to_json())
             worker.serve()
         except ChannelClosed:
             raise
@@ -207,4 +264,4 @@ def main(role: str, descriptor: int, parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

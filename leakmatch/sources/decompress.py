@@ -2,145 +2,16 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
-import zlib
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
-import zstandard
-
+from leakmatch.sources.decoders import METHODS, PIECES, Zlib
 from leakmatch.sources.streams import CHUNK, Seekable
 
-_ZSTD_INPUT: Final = 512  # its decompressor takes no output limit: a block of 128 KiB may come from 4 bytes
-_XZ_MEMORY: Final = 256 << 20
-_ZSTD_WINDOW: Final = 128 << 20
-_LONGEST_SIGNATURE: Final = 6
+_LONGEST_SIGNATURE: Final = 9
 _MARKS: Final = 64  # each of about 100 KiB
 _MARK_SPACING: Final = 4 << 20
-
-ZSTD_SIGNATURES: Final = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i,)) + b"\x2a\x4d\x18" for i in range(16)))
-
-
-class Decompressor(Protocol):
-    """What bz2, lzma and (adapted) zlib and zstandard have in common."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the stream has ended."""
-
-    @property
-    def needs_input(self) -> bool:
-        """Whether it has nothing more to give without new data."""
-
-    @property
-    def unused_data(self) -> bytes:
-        """What was fed and lies behind the end of the stream."""
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """Up to ``max_length`` bytes of output."""
-
-
-class _Zlib:
-    """zlib forgets what it has given when the same call meets a damage; here that is given first."""
-
-    def __init__(self, inner: zlib._Decompress) -> None:
-        self._inner = inner
-        self._error: zlib.error | None = None
-
-    def copy(self) -> _Zlib:
-        """One that goes on from here by itself."""
-        return _Zlib(self._inner.copy())
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._inner.unconsumed_tail and self._error is None
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        if self._error is not None:
-            raise self._error
-        data = self._inner.unconsumed_tail + data
-        before = self._inner.copy()
-        try:
-            return self._inner.decompress(data, max_length)
-        except zlib.error as error:
-            self._error = error
-            if good := _before_damage(before, data, max_length):
-                return good
-            raise
-
-
-def _before_damage(state: zlib._Decompress, data: bytes, most: int) -> bytes:
-    """The longest output of fewer than ``most`` bytes that comes without an error."""
-    good, least = b"", 1
-    while least < most:
-        middle = (least + most) // 2
-        try:
-            good, least = state.copy().decompress(data, middle), middle + 1
-        except zlib.error:
-            most = middle
-    return good
-
-
-class _Zstd:
-    def __init__(self) -> None:
-        self._inner = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-        self._out = memoryview(b"")
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof and not self._out
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._out
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        if data:  # only ever fed when all output was taken
-            self._out = memoryview(self._inner.decompress(data))
-        taken, self._out = self._out[:max_length], self._out[max_length:]
-        return bytes(taken)
-
-
-def _deflate() -> Decompressor:
-    return _Zlib(zlib.decompressobj(-15))
-
-
-def _gzip() -> Decompressor:
-    return _Zlib(zlib.decompressobj(31))
-
-
-def _xz() -> Decompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
-
-
-def _lzma_alone() -> Decompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_XZ_MEMORY)
-
-
-#: How to begin a stream of each method, and the signatures with which another may follow it.
-METHODS: Final[dict[str, tuple[Callable[[], Decompressor], tuple[bytes, ...]]]] = {
-    "deflate": (_deflate, ()),
-    "gzip": (_gzip, (b"\x1f\x8b",)),
-    "bzip2": (bz2.BZ2Decompressor, (b"BZh",)),
-    "xz": (_xz, (b"\xfd7zXZ\0",)),
-    "lzma": (_lzma_alone, ()),
-    "zstd": (_Zstd, ZSTD_SIGNATURES),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +20,7 @@ class _Mark:
 
     at: int
     source_at: int = 0
-    state: _Zlib | None = None  # None: a stream begins here
+    state: Zlib | None = None  # None: a stream begins here
     input: bytes = b""
 
 
@@ -166,7 +37,7 @@ class Decompressed(Seekable):
         super().__init__()
         self._begin, self._follow = METHODS[method]
         self._source = source
-        self._piece = _ZSTD_INPUT if method == "zstd" else CHUNK
+        self._piece = PIECES.get(method, CHUNK)
         self._decompressor = self._begin()
         self._input = b""
         self._out_at = 0
@@ -227,7 +98,7 @@ class Decompressed(Seekable):
             return
         if begins:
             self._marks.append(_Mark(self._out_at, self._source.tell(), None, self._input))
-        elif isinstance(self._decompressor, _Zlib):
+        elif isinstance(self._decompressor, Zlib):
             state = self._decompressor.copy()
             self._marks.append(_Mark(self._out_at, self._source.tell(), state, self._input))
         if len(self._marks) > _MARKS:

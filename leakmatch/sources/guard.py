@@ -61,9 +61,9 @@ def extra_missing(what: str, extra: str) -> ItemError:
     return ItemError(Outcome.NEEDS_EXTRA, "extra-missing", message)
 
 
-def over_budget(message: str) -> ItemError:
+def over_budget(message: str, *, steady: bool = True) -> ItemError:
     """A limit was reached."""
-    return ItemError(Outcome.OVER_BUDGET, "over-budget", message)
+    return ItemError(Outcome.OVER_BUDGET, "over-budget", message, steady=steady)
 
 
 class reading:  # noqa: N801 - used as a statement: ``with reading("the file"):``
@@ -89,7 +89,7 @@ def _mapped(error: BaseException, what: str) -> BaseException:
     if isinstance(error, EOFError):
         return truncated(f"{what} ends early")
     if isinstance(error, MemoryError):
-        return over_budget(f"{what} needs more memory than a worker may use")
+        return over_budget(f"{what} needs more memory than a worker may use", steady=False)
     if isinstance(error, OSError):
         return _os(error, what)
     if isinstance(error, RecursionError):

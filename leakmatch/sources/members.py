@@ -24,7 +24,8 @@ class Member:
     ``raw`` and ``name``: its name as stored and as text. ``stored``: the bytes it takes in the container (at least 1),
     for the ratio. ``open`` gives its bytes from the beginning at each call; valid until the next member is asked for.
     ``frame``: it is a picture out of a video.
-    ``special`` says what it is if it is no file (a link, a device); ``problem`` why it cannot be opened.
+    ``special`` says what it is if it is no file (a link, a device); ``aside`` what it is if it is known to be no
+    picture and is not opened (an array of some other shape); ``problem`` why it cannot be opened.
     """
 
     raw: bytes
@@ -33,6 +34,7 @@ class Member:
     open: Callable[[], BinaryIO]
     size: int | None = None
     special: str = ""
+    aside: str = ""
     frame: bool = False
     problem: ItemError | None = None
     notes: tuple[Note, ...] = ()

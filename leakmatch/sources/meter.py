@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from leakmatch.errors import ItemError
 from leakmatch.records import Budget, Outcome
@@ -12,12 +13,17 @@ from leakmatch.sources.streams import Stream
 
 _NO_LIMIT = float(1 << 62)
 
+_BYTES_A_SECOND: Final = 1 << 20  # read or given: slower than any honest format on any machine
+_MEMBER_SECONDS: Final = 0.05  # for each member of a container, however small
+_LEAST_PATIENCE: Final = 1.0  # seconds
+_STEP: Final = 0.01  # seconds
+
 
 class OverBudget(ItemError):
     """A limit was reached. ``meter``: the item to blame; items inside it end, items beside it go on."""
 
-    def __init__(self, meter: Meter, message: str) -> None:
-        super().__init__(Outcome.OVER_BUDGET, "over-budget", message)
+    def __init__(self, meter: Meter, message: str, *, steady: bool = True) -> None:
+        super().__init__(Outcome.OVER_BUDGET, "over-budget", message, steady=steady)
         self.meter = meter
 
 
@@ -29,6 +35,10 @@ class Meter:
     is to blame. What it gave beyond its right is forgotten around it, so that its neighbours can still be read; but
     each such item halves what is tolerated of the next, so that all of it together is no more than twice the floor.
     The outermost item, the file on disk, is also held to ``bytes`` and ``members``.
+
+    Time is counted alike: an item has a right to the seconds that its bytes and its members explain, and to ``seconds``
+    beyond that. The innermost one that took more is to blame, what it took without right is forgotten around it, and
+    the next one is left half of those ``seconds``, but one at least.
     """
 
     def __init__(self, budget: Budget, stored: int, outer: Meter | None = None) -> None:
@@ -39,11 +49,18 @@ class Meter:
         self._given = 0  # without what was forgotten
         self._total = 0
         self._members = 0
+        self._moved = 0  # bytes read and given
+        self._spent = 0.0  # seconds, without what was forgotten
+        self._patience: float = budget.seconds if outer is None else outer._patience
         self._over: OverBudget | None = None
 
     def inner(self, stored: int) -> Meter:
         """The meter of an item inside this one."""
         return Meter(self._budget, stored, self)
+
+    def is_honest(self, size: int) -> bool:
+        """Whether the item may give so much without being suspected."""
+        return size <= self._honest
 
     def add_bytes(self, count: int) -> None:
         """Raise :class:`OverBudget` where this item, or one around it, has given too much."""
@@ -54,6 +71,7 @@ class Meter:
             if meter._over is not None:
                 raise meter._over
             meter._given += count
+            meter._moved += count
             if meter._given > meter._honest:
                 suspect = suspect or meter
                 exceeded = exceeded or meter._given > meter._floor
@@ -65,11 +83,39 @@ class Meter:
             raise suspect._blamed()
 
     def add_member(self) -> None:
-        """Count one member, against the file on disk."""
-        *_, root = self._outwards()
-        root._members += 1
+        """Count one member, against the file on disk; for time, against all that is around it."""
+        root = self
+        for meter in self._outwards():
+            meter._members += 1
+            root = meter
         if root._members > self._budget.members:
             raise root._ended(f"it has more than {self._budget.members} members")
+
+    def add_time(self, seconds: float, moved: int) -> None:
+        """Count ``seconds`` of work, in which ``moved`` bytes were read."""
+        for meter in self._outwards():
+            meter._spent += seconds
+            meter._moved += moved
+
+    def check_time(self) -> None:
+        """Raise :class:`OverBudget` where this item, or one around it, has taken too long."""
+        for meter in self._outwards():
+            if meter._over is not None:
+                raise meter._over
+            if meter._spent > meter._explained() + meter._patience:
+                raise meter._too_slow()
+
+    def _explained(self) -> float:
+        return self._moved / _BYTES_A_SECOND + self._members * _MEMBER_SECONDS
+
+    def _too_slow(self) -> OverBudget:
+        for meter in self._outwards():
+            if meter is not self:
+                meter._spent -= self._spent - self._explained()
+                meter._patience = max(meter._patience / 2, min(meter._patience, _LEAST_PATIENCE))
+        seconds = f"{self._patience:g} seconds beyond what its size explains"
+        self._over = OverBudget(self, f"reading it took more than {seconds}", steady=False)
+        return self._over
 
     def _blamed(self) -> OverBudget:
         for meter in self._outwards():
@@ -87,6 +133,52 @@ class Meter:
         while meter is not None:
             yield meter
             meter = meter._outer
+
+
+class Clock:
+    """Counts the working time of this process against the item at work and all around it.
+
+    Waiting and standing still are no work. To ask for the time of the process is slow, so it is asked a hundred times a
+    second at most: shorter items are counted against their neighbours. Begin it with :meth:`at`.
+    """
+
+    def __init__(
+        self, seconds: Callable[[], float] = time.process_time, cheap: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds, self._cheap = seconds, cheap
+        self._last, self._asked = seconds(), cheap()
+        self._moved = 0
+        self._due = False  # time was counted, and is not checked yet
+        self._meter: Meter | None = None
+
+    def at(self, meter: Meter, *, on: bool) -> None:
+        """From now on ``meter`` is at work, if the clock is ``on``; what was done until now is counted."""
+        self.charge()
+        self._meter = meter if on else None
+
+    def charge(self, moved: int = 0) -> None:
+        """Count the time until now, in which ``moved`` bytes were read from disk."""
+        self._moved += moved
+        if self._cheap() - self._asked >= _STEP:
+            last, moved = self._last, self._moved
+            self._ask()
+            if self._meter is not None:
+                self._meter.add_time(self._last - last, moved)
+
+    def skip(self) -> None:
+        """Do not count the time until now."""
+        if self._cheap() - self._asked >= _STEP:
+            self._ask()
+
+    def check(self) -> None:
+        """Raise :class:`OverBudget` where an item has taken too long."""
+        self.charge()
+        if self._due and self._meter is not None:
+            self._due = False
+            self._meter.check_time()
+
+    def _ask(self) -> None:
+        self._last, self._asked, self._moved, self._due = self._seconds(), self._cheap(), 0, True
 
 
 class Metered(Stream):

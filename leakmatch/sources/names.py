@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from typing import Final
 
 # Lead bytes of the everyday characters: level 1 of GB 2312 (3,755 hanzi) and of JIS X 0208 (2,965 kanji). Level 2 of
@@ -54,3 +55,9 @@ def _weight(code: bytes, encoding: str) -> float:
     if trail >= 0xA1 and lead in _RARER_HANZI:
         return 0.5
     return float((trail >= 0xA1 and lead in _HANZI) or lead in _FULL_WIDTH)
+
+
+def use_utf8() -> None:
+    """Let C libraries write the names that they decode as UTF-8, where this process has an encoding with less."""
+    if locale.nl_langinfo(locale.CODESET).upper() != "UTF-8":
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")

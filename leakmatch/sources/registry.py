@@ -6,7 +6,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final, cast
 
-from leakmatch.sources.decompress import ZSTD_SIGNATURES
+from leakmatch.sources import datasets, rar_header, sevenzip_header
+from leakmatch.sources.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
+from leakmatch.sources.lzop import LZOP
+from leakmatch.sources.lzw import LZW
 from leakmatch.sources.members import Container
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.tar_headers import BLOCK, is_header
@@ -19,26 +22,34 @@ _COMPRESSED: Final = (
     (b"\x1f\x8b\x08", "gzip"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
-    *((signature, "zstd") for signature in ZSTD_SIGNATURES),
+    (ZSTD, "zstd"),
+    *((signature, "zstd") for signature in SKIPPABLE),  # or LZ4: what follows tells
+    (LZ4, "lz4"),
+    (LZ4_LEGACY, "lz4"),
+    (LZIP + b"\x01", "lzip"),
+    (LZOP, "lzop"),
+    (LZW, "compress"),
 )
 
 _ISO_AT: Final = 0x8001
 
-#: Containers that are recognised and not read by this version: (offset, signature, what it is).
-_UNREAD: Final = (
-    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
-    (0, b"Rar!\x1a\x07", "rar"),
+#: Archives that libraries read: (offset, signature, kind).
+_ARCHIVES: Final = (
+    (0, sevenzip_header.SIGNATURE, "7z"),
+    (0, rar_header.SIGNATURE, "rar"),
     (0, b"MSCF\0\0\0\0", "cab"),
     (_ISO_AT, b"CD001", "iso"),
-    (0, b"\x04\x22\x4d\x18", "lz4"),
     (0, b"!<arch>\n", "ar"),
-    (0, b"070701", "cpio"),
-    (0, b"070702", "cpio"),
-    (0, b"070707", "cpio"),
+    *((0, b"07070" + digit, "cpio") for digit in (b"1", b"2", b"7")),
+    (0, b"070727", "cpio"),
     (0, b"xar!", "xar"),
-    (0, b"LZIP\x01", "lzip"),
-    (0, b"\x89LZO\0\r\n\x1a\n", "lzop"),
-    (0, b"\x1f\x9d", "compress (.Z)"),
+    (0, b"\xed\xab\xee\xdb", "rpm"),
+    (0, b"WARC/", "warc"),
+)
+
+#: Containers that are recognised and not read by this version: (offset, signature, what it is).
+_UNREAD: Final = (
+    (_ISO_AT, b"BEA01", "udf"),
     (0, b"ITSF", "chm"),
 )
 
@@ -46,13 +57,13 @@ _BEGINNINGS: Final = frozenset(
     {
         b"PK",
         *(signature[:2] for signature, _ in _COMPRESSED),
-        *(signature[:2] for at, signature, _ in _UNREAD if not at),
+        *(signature[:2] for at, signature, _ in (*_ARCHIVES, *_UNREAD) if not at),
     }
 )
 
 # Self-extracting archives: a program, and behind it the archive.
 _PROGRAMS: Final = (b"MZ", b"\x7fELF")
-_CARRIED: Final = ((b"Rar!\x1a\x07", "rar"), (b"7z\xbc\xaf\x27\x1c", "7z"))
+_CARRIED: Final = ((rar_header.find_start, "rar"), (sevenzip_header.find_start, "7z"))
 STUB_BYTES: Final = 1 << 20
 
 #: Who reads what: the module and the function that makes a :class:`Container` of an :class:`Opening`. Imported at the
@@ -60,13 +71,21 @@ STUB_BYTES: Final = 1 << 20
 READERS: Final[dict[str, str]] = {
     "zip": "zip:open_zip",
     "tar": "tar:open_tar",
-    **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "zstd"), "compressed:open_compressed"),
+    "7z": "sevenzip:open_sevenzip",
+    "rar": "rar:open_rar",
+    "warc": "warc:open_warc",
+    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "xar"), "libarchive:open_libarchive"),
+    **dict.fromkeys(
+        ("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "lzop", "compress"), "compressed:open_compressed"
+    ),
     **dict.fromkeys(DEMUXERS, "video:open_video"),
+    **datasets.READERS,
 }
 
 UNREAD_PREFIX: Final = "unread:"
 ZIP: Final = "zip"
 TAR: Final = "tar"
+TEXT: Final = "text"
 
 
 def detect(head: bytes) -> str | None:
@@ -78,10 +97,12 @@ def detect(head: bytes) -> str | None:
         return TAR
     if (head[:2] in _BEGINNINGS or len(head) > _ISO_AT) and (kind := _by_signature(head)):
         return kind
+    if kind := datasets.recognise(head):
+        return kind
     if _is_old_cpio(head):
-        return UNREAD_PREFIX + "cpio"
+        return "cpio"
     if _is_lha(head):
-        return UNREAD_PREFIX + "lha"
+        return "lha"
     return "lzma" if _is_lzma_alone(head) else detect_video(head)
 
 
@@ -91,8 +112,13 @@ def is_program(head: bytes) -> bool:
 
 
 def carried(beginning: bytes) -> str | None:
-    """What archive a program carries, by its first :data:`STUB_BYTES`; like :func:`detect`."""
-    return next((UNREAD_PREFIX + name for signature, name in _CARRIED if signature in beginning), None)
+    """What archive a program carries, by its first :data:`STUB_BYTES`; its reader finds where it begins."""
+    return next((kind for find, kind in _CARRIED if find(beginning) is not None), None)
+
+
+def may_carry(kind: str) -> bool:
+    """Whether an archive in a container of this kind is no member of it: so with documents and videos."""
+    return kind in DEMUXERS or kind == "pdf"
 
 
 def open_container(opening: Opening) -> Container:
@@ -106,8 +132,11 @@ def _by_signature(head: bytes) -> str | None:
     if head.startswith((LOCAL, END, SPANNED, NOT_SPANNED)):
         return ZIP
     for signature, method in _COMPRESSED:
-        if head.startswith(signature) and (method != "bzip2" or _is_bzip2(head)):
-            return method
+        if head.startswith(signature) and (method not in _CONFIRMED or _CONFIRMED[method](head)):
+            return _behind_skippable(head) if signature in SKIPPABLE else method
+    for offset, signature, name in _ARCHIVES:
+        if head.startswith(signature, offset):
+            return name
     for offset, signature, name in _UNREAD:
         if head.startswith(signature, offset):
             return UNREAD_PREFIX + name
@@ -117,6 +146,22 @@ def _by_signature(head: bytes) -> str | None:
 def _is_bzip2(head: bytes) -> bool:
     block_or_end = (b"1AY&SY", b"\x17rE8P\x90")
     return head[3:4].isdigit() and head[3:4] != b"0" and (len(head) < 10 or head[4:10] in block_or_end)
+
+
+def _is_compress(head: bytes) -> bool:
+    """Two bytes are a weak signature: the third has the width of the codes, and nothing in unused bits."""
+    return len(head) < 3 or (9 <= head[2] & 31 <= 16 and not head[2] & 0x60)
+
+
+_CONFIRMED: Final[dict[str, Callable[[bytes], bool]]] = {"bzip2": _is_bzip2, "compress": _is_compress}
+
+
+def _behind_skippable(head: bytes) -> str:
+    """Which format the frames to be skipped belong to, by what follows them."""
+    at = 0
+    while head.startswith(SKIPPABLE, at) and len(head) >= at + 8:
+        at += 8 + int.from_bytes(head[at + 4 : at + 8], "little")
+    return "lz4" if head.startswith((LZ4, LZ4_LEGACY), at) else "zstd"
 
 
 def _is_old_cpio(head: bytes) -> bool:

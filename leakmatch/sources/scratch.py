@@ -50,10 +50,10 @@ class Scratch:
             yield copy.named()
 
     def file(self) -> IO[bytes]:
-        """An empty file without a name of its own. The caller accounts for it by :meth:`take` and :meth:`give_back`."""
+        """An empty file, gone when it is closed. The caller accounts for it by :meth:`take` and :meth:`give_back`."""
         if self._folder is None:
             return os.fdopen(os.memfd_create("scratch", os.MFD_CLOEXEC), "w+b")
-        return tempfile.TemporaryFile(dir=self._folder)
+        return cast(IO[bytes], tempfile.NamedTemporaryFile(dir=self._folder))
 
     def take(self, count: int) -> None:
         """Account for ``count`` more bytes. Raises :class:`ItemError` (``over-budget``) where there is no room."""
@@ -70,7 +70,8 @@ class Scratch:
 
 def no_room(why: str) -> ItemError:
     """What is said of an item for which there is no room."""
-    return ItemError(Outcome.OVER_BUDGET, "over-budget", f"it is too large to be read again: {why}")
+    message = f"it is too large to be read again: {why}"
+    return ItemError(Outcome.OVER_BUDGET, "over-budget", message, steady=False)
 
 
 class Spool:
@@ -106,7 +107,9 @@ class Spool:
         """A path under which it can be opened while it is not closed (Linux)."""
         self._to_file()
         self._file.flush()
-        return Path(f"/proc/self/fd/{self._file.fileno()}")
+        if isinstance(self._file.name, str):
+            return Path(self._file.name)
+        return Path(f"/proc/self/fd/{self._file.fileno()}")  # of a file that is in memory only
 
     def close(self) -> None:
         """Free the room."""

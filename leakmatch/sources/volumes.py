@@ -28,6 +28,24 @@ class Volumes:
         """The names beside it, its own among them, sorted. Raises ``OSError``."""
         return [] if self._path is None else sorted(os.listdir(self._path.parent))  # noqa: PTH208 - names are wanted
 
+    def has(self, name: str) -> bool:
+        """Whether there is a regular file ``name`` beside it."""
+        return self._status(name) is not None
+
+    def size(self, name: str) -> int:
+        """The bytes of the regular file ``name`` beside it; 0 where there is none."""
+        status = self._status(name)
+        return 0 if status is None else status.st_size
+
+    def _status(self, name: str) -> os.stat_result | None:
+        if self._path is None or os.sep in name or name in {"", ".", ".."} or "\0" in name:
+            return None
+        try:
+            status = self._path.with_name(name).lstat()
+        except OSError:
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
     def open(self, name: str) -> BinaryIO:
         """The file ``name`` beside it. Raises ``OSError`` where there is none, or no regular file of that name."""
         if self._path is None or os.sep in name or name in {"", ".", ".."} or "\0" in name:

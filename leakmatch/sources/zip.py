@@ -11,38 +11,50 @@ from collections.abc import Generator, Iterator
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.decompress import Decompressed
-from leakmatch.sources.guard import corrupt, encrypted, reading, truncated, unsupported, volume_missing
+from leakmatch.sources.guard import reading, truncated, volume_missing
 from leakmatch.sources.members import Member, Note
-from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import Checked, Joined, Range
-from leakmatch.sources.zip_entries import CENTRAL, LOCAL, LOCAL_HEADER, SPANNED, Directory, ZipEntries, ZipEntry
+from leakmatch.sources.sets import zip_volumes
+from leakmatch.sources.streams import Checked, Range
+from leakmatch.sources.zip_entries import (
+    CENTRAL,
+    LOCAL,
+    LOCAL_HEADER,
+    SPANNED,
+    Directory,
+    ZipEntries,
+    ZipEntry,
+    differences,
+    reads_otherwise,
+)
+from leakmatch.sources.zip_locks import Lock, Locks, lock_of, unlocked
+from leakmatch.sources.zip_methods import STORED, expanded, is_read, unread
 
-_ENCRYPTED: Final = 1
 _FILE_TYPE, _SYMLINK = 0xF000, 0xA000
-_STORED, _LZMA, _AES = 0, 14, 99
-_METHODS: Final = {8: "deflate", 12: "bzip2", _LZMA: "lzma", 20: "zstd", 93: "zstd", 95: "xz"}
-_LZMA_HAS_END_MARK: Final = 2
-_LZMA_HEADER: Final = 9  # version, size of the properties, and (always 5) properties
-
+_MAX_DIRECTORIES: Final = 16
 _MAX_GAPS: Final = 10_000
 _NO_HEADER_FITS: Final = LOCAL_HEADER.size  # a gap of so few bytes; descriptors and padding are shorter
 
 
 def open_zip(opening: Opening) -> Zip:
     """The reader of zip archives."""
-    return Zip(opening.file, opening.size)
+    return Zip(opening)
 
 
 class Zip:
-    """A zip archive over a seekable ``file`` of ``size`` bytes."""
+    """A zip archive."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, opening: Opening) -> None:
         self.notes: list[Note] = []
-        self._file = file
-        self._size = size
-        self._entries = ZipEntries(file, size)
+        self._volumes = zip_volumes(opening.volumes, opening.pulse)
+        if self._volumes is None:
+            self._file, self._size = opening.file, opening.size
+            self._entries = ZipEntries(opening.file, opening.size)
+        else:
+            self._file, self._size = self._volumes.data, self._volumes.size
+            self._entries = ZipEntries(self._volumes.found, self._size, self._volumes.starts)
+        self._in_doubt = False  # whether members can be read in two ways
+        self._locks = Locks(opening, self.notes)
         self._reached = 0  # the furthest end of the members so far
         self._gaps: list[tuple[int, int]] = []  # between them
 
@@ -51,11 +63,18 @@ class Zip:
         directory, failure = self._directory()
         if directory is not None:
             failure = yield from self._listed(directory)
-        if directory.disk if directory else self._entries.at(0, len(SPANNED)) == SPANNED:
-            failure = volume_missing("one part of a split archive; the other parts are needed")
+        if self._volumes is not None:
+            failure = self._volumes.failure or failure
+        elif directory.disk if directory else self._entries.at(0, len(SPANNED)) == SPANNED:
+            failure = volume_missing("one part of a split archive; put all parts into one folder and scan that")
+        listed: set[int] | None = None
+        if directory is not None and self._in_doubt:
+            yield from self._read_otherwise(directory)
         if failure is not None:
             self._gaps = [(0, self._size)]
-        yield from self._unlisted(directory)
+        elif directory is not None and self._volumes is None:
+            listed = yield from self._other_directories(directory)
+        yield from self._unlisted(directory, listed)
         if failure is not None:
             raise failure
 
@@ -91,9 +110,47 @@ class Zip:
             self._note(f"the directory announces {directory.entries} members and lists {count}")
         return None
 
-    def _unlisted(self, directory: Directory | None) -> Iterator[Member]:
-        """Members in the gaps that the directory does not list."""
+    def _read_otherwise(self, directory: Directory) -> Iterator[Member]:
+        """Members whose own headers say otherwise than the directory, as these have it."""
+        for entry, room in self._again(directory):
+            with contextlib.suppress(ItemError):  # told when the member was met the first time
+                own, _ = self._entries.own(entry)
+                if reads_otherwise(entry, own):
+                    yield self._member(own, room, "read as its own header has it, which the directory contradicts")
+
+    def _other_directories(self, directory: Directory) -> Generator[Member, None, set[int] | None]:
+        """Members of further directories; returns where the headers of all members are, if there are such."""
         listed: set[int] | None = None
+        seen = {(directory.start, directory.stop)}
+        for start, stop in [*self._gaps, (directory.stop, self._size)]:
+            for other in self._entries.other_directories(start, stop):
+                if (other.start, other.stop) in seen or len(seen) > _MAX_DIRECTORIES:
+                    continue
+                seen.add((other.start, other.stop))
+                self._note(f"there is another directory at byte {other.start}; its members were read too", "ambiguous")
+                listed = self._headers(directory) if listed is None else listed
+                for entry, room in self._again(other):
+                    if entry.is_folder or (entry.header in listed and not self._is_another(entry)):
+                        continue
+                    listed.add(entry.header)
+                    yield self._member(entry, room, "listed by another directory of the same archive")
+        return listed
+
+    def _is_another(self, entry: ZipEntry) -> bool:
+        """Whether an entry gives other bytes than the member's own header does."""
+        try:
+            with reading("its own header"):
+                return reads_otherwise(entry, self._entries.own(entry)[0])
+        except ItemError:
+            return False
+
+    def _again(self, directory: Directory) -> Iterator[tuple[ZipEntry, int]]:
+        """The entries as far as they can be read; where they cannot is told when they are met the first time."""
+        with contextlib.suppress(ItemError):
+            yield from self._entries.listed(directory)
+
+    def _unlisted(self, directory: Directory | None, listed: set[int] | None) -> Iterator[Member]:
+        """Members in the gaps that no directory lists. ``listed``: where the headers of the others are, if known."""
         for start, stop in self._gaps:
             for entry in self._entries.unlisted(start, stop):
                 if listed is None:
@@ -104,14 +161,12 @@ class Zip:
                     yield self._member(entry, self._size - entry.header)
 
     def _headers(self, directory: Directory | None) -> set[int]:
-        found: set[int] = set()
-        if directory is not None:
-            with contextlib.suppress(ItemError):  # a damage was met and reported the first time
-                found.update(entry.header for entry, _ in self._entries.listed(directory) if entry.here)
-        return found
+        if directory is None:
+            return set()
+        return {entry.header for entry, _ in self._again(directory) if entry.here}
 
-    def _note(self, message: str) -> None:
-        note = Note("corrupt", message)
+    def _note(self, message: str, code: str = "corrupt") -> None:
+        note = Note(code, message)
         if note not in self.notes:
             self.notes.append(note)
 
@@ -124,53 +179,48 @@ class Zip:
 
     # Members
 
-    def _member(self, entry: ZipEntry, room: int) -> Member:
-        notes: list[Note] = []
+    def _member(self, entry: ZipEntry, room: int, otherwise: str = "") -> Member:
+        """``otherwise``: what to tell of a reading that is not the first."""
+        notes = [Note("ambiguous", otherwise)] if otherwise else []
         data, problem = 0, None
         if entry.here:
             try:
                 with reading("its own header"):
-                    data = self._find_data(entry, notes)
+                    own, data = self._entries.own(entry)
+                if not otherwise and (found := differences(entry, own)):
+                    self._in_doubt = self._in_doubt or reads_otherwise(entry, own)
+                    notes.append(Note("ambiguous", f"its own header contradicts the directory: {'; '.join(found)}"))
             except ItemError as error:
                 problem = error
         else:
             problem = volume_missing("it lies in another part of the archive")
-        if entry.flags & _ENCRYPTED or entry.method == _AES:
-            problem = encrypted("locked with a password")
-        elif entry.method not in _METHODS and entry.method != _STORED:
-            problem = unsupported(f"zip method {entry.method} is not read by this version")
         if entry.mode & _FILE_TYPE == _SYMLINK:
             notes.append(Note("link", "a symbolic link; what it points to was not looked at"))
         stored = self._stored(entry, data)
         taken = max(min(stored, entry.header + room - data), 0)
-        if data:
+        lock, key = None, b""
+        try:
+            if problem is None:
+                lock, key = self._unlock(entry, data, stored)
+        except ItemError as error:
+            problem = error
+        if data and not otherwise:
             self._add_extent(entry.header, data + taken)
         return Member(
             entry.raw,
             entry.name,
             max(taken, 1),
-            lambda: self._open(entry, data, stored),
+            lambda: self._open(entry, data, stored, lock, key),
             entry.size,
             problem=problem,
             notes=tuple(notes),
         )
 
-    def _find_data(self, entry: ZipEntry, notes: list[Note]) -> int:
-        header = self._entries.at(entry.header, LOCAL_HEADER.size + len(entry.raw))
-        if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL):
-            raise corrupt("its own header is missing")
-        name_size, extra_size = (int(n) for n in LOCAL_HEADER.unpack_from(header)[9:])
-        own = header[LOCAL_HEADER.size :]
-        if own != entry.raw or name_size != len(own):
-            own = self._entries.at(entry.header + LOCAL_HEADER.size, name_size)
-            notes.append(Note("corrupt", f"its own header names it {decode_name(own)[:200]!r}"))
-        return entry.header + LOCAL_HEADER.size + name_size + extra_size
-
     def _stored(self, entry: ZipEntry, data: int) -> int:
         """The bytes that it takes. Without a size: as far as the next header if it is not compressed, else unknown."""
         if entry.stored is not None:
             return entry.stored
-        stop = self._entries.find(data, self._size, (LOCAL, CENTRAL)) if entry.method == _STORED else None
+        stop = self._entries.find(data, self._size, (LOCAL, CENTRAL)) if entry.method == STORED else None
         return (self._size if stop is None else stop) - data
 
     def _add_extent(self, start: int, stop: int) -> None:
@@ -179,18 +229,22 @@ class Zip:
         self._add_gap(start)
         self._reached = max(self._reached, stop)
 
-    def _open(self, entry: ZipEntry, data: int, stored: int) -> BinaryIO:
-        body = cast(BinaryIO, Range(self._file, data, stored))
-        if entry.method == _LZMA:
-            body = _with_lzma_header(body, entry)
-        if entry.method != _STORED:
-            body = cast(BinaryIO, Decompressed(body, _METHODS[entry.method]))
-        return cast(BinaryIO, Checked(body, entry.size, entry.crc))
+    def _unlock(self, entry: ZipEntry, data: int, stored: int) -> tuple[Lock | None, bytes]:
+        """How it is locked, if it is, and the key to it. Raises :class:`ItemError` where it cannot be opened."""
+        lock = lock_of(entry)
+        if lock is not None:
+            with reading("the locked data"):
+                return lock, self._locks.key(entry, lock, lambda: self._body(data, stored), stored)
+        if not is_read(entry.method):
+            raise unread(entry.method)
+        return None, b""
 
+    def _body(self, data: int, stored: int) -> BinaryIO:
+        return cast(BinaryIO, Range(self._file, data, stored))
 
-def _with_lzma_header(body: BinaryIO, entry: ZipEntry) -> BinaryIO:
-    """The data of method 14 (APPNOTE 5.8.8) as the .lzma file it would be: properties, then the size or "unknown"."""
-    properties = body.read(_LZMA_HEADER)[4:]  # and there the compressed data begins
-    unknown = entry.flags & _LZMA_HAS_END_MARK or entry.size is None
-    size = b"\xff" * 8 if unknown else (entry.size or 0).to_bytes(8, "little")
-    return cast(BinaryIO, Joined(properties + size, body))
+    def _open(self, entry: ZipEntry, data: int, stored: int, lock: Lock | None, key: bytes) -> BinaryIO:
+        body = self._body(data, stored)
+        if lock is not None:
+            return unlocked(entry, lock, body, stored, key)
+        content = expanded(body, entry.method, entry.flags, entry.size)
+        return cast(BinaryIO, Checked(content, entry.size, entry.crc))

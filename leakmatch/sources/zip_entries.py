@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from leakmatch.sources.guard import corrupt
@@ -33,12 +33,15 @@ TAIL: Final = _END_RECORD.size + 0xFFFF  # the end record lies in the last bytes
 _DIRECTORY_BLOCK: Final = 1 << 20
 _DESCRIPTOR_SEARCHES: Final = 16  # in vain, each to the end of the file
 
+_ENCRYPTED: Final = 1
 _DESCRIBED: Final = 8
+_MASKED: Final = 0x2000
 _UTF8: Final = 0x800
 _UNIX: Final = 3
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64_EXTRA: Final = 1
 _UNICODE_PATH_EXTRA: Final = 0x7075
+AES_EXTRA: Final = 0x9901
 _KNOWN_METHODS: Final = frozenset({*range(21), *range(92, 100)})
 _HIGHEST_VERSION: Final = 100
 
@@ -47,7 +50,8 @@ _HIGHEST_VERSION: Final = 100
 class ZipEntry:
     """One member as a header announces it. ``None``: not known, as where its sizes follow the data.
 
-    ``header``: where its own header is, in volume ``volume``; ``here``: whether that is this one.
+    ``header``: where its own header is, in volume ``volume``; ``here``: whether that is this one. ``time`` of day, as
+    MS-DOS has it.
     """
 
     raw: bytes
@@ -61,6 +65,7 @@ class ZipEntry:
     mode: int = 0
     volume: int = 0
     here: bool = True
+    time: int = 0
 
     @property
     def is_folder(self) -> bool:
@@ -70,7 +75,7 @@ class ZipEntry:
     @property
     def name(self) -> str:
         """Info-ZIP's Unicode name if it was made for these bytes (APPNOTE 4.6.9), else a guess."""
-        field = _extra(self.extra, _UNICODE_PATH_EXTRA)
+        field = extra_field(self.extra, _UNICODE_PATH_EXTRA)
         if len(field) > 5 and int.from_bytes(field[1:5], "little") == zlib.crc32(self.raw):
             return decode_name(field[5:], utf8=True)
         return decode_name(self.raw, utf8=bool(self.flags & _UTF8))
@@ -81,7 +86,8 @@ class Directory:
     """Where the central directory is, and how many entries it is said to have.
 
     ``shift``: bytes before the archive proper (a self-extractor). ``behind``: bytes behind it and its comment.
-    ``disk``: the number of this volume, from 0.
+    ``disk``: the number of this volume, from 0. ``starts``: where each volume begins, where all are read as one file;
+    ``None`` for one that is missing.
     """
 
     entries: int
@@ -90,6 +96,7 @@ class Directory:
     shift: int
     behind: int
     disk: int
+    starts: tuple[int | None, ...] = ()
 
 
 def is_zip_tail(tail: bytes, size: int) -> bool:
@@ -99,12 +106,24 @@ def is_zip_tail(tail: bytes, size: int) -> bool:
     return directory is not None and directory.stop > directory.start
 
 
+def last_disk(tail: bytes) -> int:
+    """The number of the volume that a file with this end says it is; 0 where it is the only one, or says nothing."""
+    at = tail.rfind(END)
+    if at < 0 or len(tail) - at < _END_RECORD.size:
+        return 0
+    disk = int(_END_RECORD.unpack_from(tail, at)[1])
+    if disk == _MAX16 and tail[at - _LOCATOR64.size : at].startswith(_END64_LOCATOR) and at >= _LOCATOR64.size:
+        disk = int(_LOCATOR64.unpack_from(tail, at - _LOCATOR64.size)[3]) - 1
+    return disk if disk < _MAX16 else 0
+
+
 class ZipEntries:
     """Finds the entries of the archive in ``file``, of ``size`` bytes."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, starts: tuple[int | None, ...] = ()) -> None:
         self._file = file
         self._size = size
+        self._starts = starts
         self._searches = _DESCRIPTOR_SEARCHES
         self._window, self._window_at = b"", 0  # what find() looked through last
 
@@ -119,6 +138,8 @@ class ZipEntries:
         """Where the central directory is, or ``None`` without one."""
         tail = self.at(max(self._size - TAIL, 0), TAIL)
         found = _find_directory(tail, self._size, self.at)
+        if found is not None and self._starts:
+            return replace(found, shift=0, starts=self._starts)
         if found is not None and found.shift and found.behind and self.at(0, 4) == LOCAL:
             return None  # that of a zip inside; the end of this one is lost
         return found
@@ -147,7 +168,44 @@ class ZipEntries:
                 raise corrupt(f"the central directory is damaged after {count} members")
             at, count = at + used, count + len(entries)
 
+    def other_directories(self, start: int, stop: int) -> Iterator[Directory]:
+        """Every believable directory that an end record between ``start`` and ``stop`` points to, empty ones left out.
+
+        One end record may point to two: its 32-bit fields to another than the 64-bit ones.
+        """
+        at = self.find(start, stop, (END,))
+        while at is not None:
+            record = self.at(at, _END_RECORD.size)
+            found = _directory(record, at, self._size, self.at)
+            if found is not None:
+                yield found
+                found = _narrow_directory(record, at, found, self.at)
+            if found is not None:
+                yield found
+            at = self.find(at + 1, stop, (END,))
+
     # Members' own headers
+
+    def own(self, entry: ZipEntry) -> tuple[ZipEntry, int]:
+        """A member as its own header has it, and where its data begins. What that leaves open is as in ``entry``.
+
+        Raises :class:`ItemError` where there is no header.
+        """
+        header = self.at(entry.header, LOCAL_HEADER.size + len(entry.raw))
+        if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL):
+            raise corrupt("its own header is missing")
+        _, _, flags, method, time, _, crc, stored, size, name_size, extra_size = LOCAL_HEADER.unpack_from(header)
+        names = entry.header + LOCAL_HEADER.size
+        raw, extra = header[LOCAL_HEADER.size :], entry.extra
+        if len(raw) != name_size:
+            raw = self.at(names, name_size)
+        if _MAX32 in (stored, size) or method != entry.method:
+            extra = self.at(names + name_size, extra_size)
+            stored, size, _ = _zip64(extra, stored, size, 0)
+        own = replace(entry, raw=raw, extra=extra, flags=flags, method=method, time=time)
+        # 0 is what writers put there that did not know it yet
+        own = replace(own, crc=crc or entry.crc, stored=_known(stored) or entry.stored, size=_known(size) or entry.size)
+        return own, names + name_size + extra_size
 
     def unlisted(self, start: int, stop: int) -> Iterator[ZipEntry]:
         """Entries between ``start`` and ``stop`` by their own headers, front to back."""
@@ -166,7 +224,7 @@ class ZipEntries:
         header = self.at(at, LOCAL_HEADER.size)
         if len(header) < LOCAL_HEADER.size:
             return None
-        _, version, flags, method, _, _, crc, stored, size, name_size, extra_size = LOCAL_HEADER.unpack(header)
+        _, version, flags, method, time, _, crc, stored, size, name_size, extra_size = LOCAL_HEADER.unpack(header)
         if not name_size or method not in _KNOWN_METHODS or version & 0xFF > _HIGHEST_VERSION:
             return None
         rest = self.at(at + LOCAL_HEADER.size, name_size + extra_size)
@@ -175,11 +233,11 @@ class ZipEntries:
         if flags & _DESCRIBED:
             described = self._described(data, stop)
             if described is None:
-                return ZipEntry(raw, extra, flags, method, None, None, None, at), at + len(LOCAL)
+                return ZipEntry(raw, extra, flags, method, None, None, None, at, time=time), at + len(LOCAL)
             crc, stored, size = described
         else:
             stored, size, _ = _zip64(extra, stored, size, 0)
-        entry = ZipEntry(raw, extra, flags, method, crc, stored, size, at)
+        entry = ZipEntry(raw, extra, flags, method, crc, stored, size, at, time=time)
         believed = self._end(data, stored, method, stop)
         return entry, at + len(LOCAL) if believed is None else believed
 
@@ -225,7 +283,7 @@ def _central_entry(block: bytes, at: int, directory: Directory) -> tuple[ZipEntr
     """The entry at ``at`` of a block of the directory and where the next is; ``None`` if it is not all there."""
     if len(block) - at < _CENTRAL_HEADER.size:
         return None
-    (signature, made_by, _, flags, method, _, _, crc, stored, size, name_size, extra_size, comment_size, disk, _) = (
+    (signature, made_by, _, flags, method, time, _, crc, stored, size, name_size, extra_size, comment_size, disk, _) = (
         _CENTRAL_HEADER.unpack_from(block, at)[:15]
     )
     attributes, header = _CENTRAL_HEADER.unpack_from(block, at)[15:]
@@ -237,8 +295,16 @@ def _central_entry(block: bytes, at: int, directory: Directory) -> tuple[ZipEntr
     if _MAX32 in (stored, size, header):
         stored, size, header = _zip64(extra, stored, size, header)
     mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
-    here = disk in (directory.disk, _MAX16)
-    return ZipEntry(raw, extra, flags, method, crc, stored, size, header + directory.shift, mode, disk, here), end
+    header, here = _place(directory, disk, header)
+    return ZipEntry(raw, extra, flags, method, crc, stored, size, header, mode, disk, here, time), end
+
+
+def _place(directory: Directory, disk: int, header: int) -> tuple[int, bool]:
+    """Where the header at ``header`` of a volume is in the file, and whether that volume is there."""
+    if not directory.starts:
+        return header + directory.shift, disk in (directory.disk, _MAX16)
+    start = directory.starts[disk] if disk < len(directory.starts) else None
+    return header + (start or 0), start is not None
 
 
 def _find_directory(tail: bytes, size: int, read: Callable[[int, int], bytes]) -> Directory | None:
@@ -276,9 +342,47 @@ def _directory(record: bytes, at: int, size: int, read: Callable[[int, int], byt
     return Directory(entries, stop - length, stop, shift, behind, 0 if disk == _MAX16 else disk)
 
 
+def _narrow_directory(record: bytes, at: int, wide: Directory, read: Callable[[int, int], bytes]) -> Directory | None:
+    """The directory by the 32-bit fields of an end record, where they have another than ``wide``."""
+    _, _, _, _, entries, length, start, _ = _END_RECORD.unpack(record)
+    start += wide.shift
+    if _MAX32 in (length, start) or not length or start + length > at or start == wide.start:
+        return None
+    return replace(wide, entries=entries, start=start, stop=start + length) if read(start, 4) == CENTRAL else None
+
+
+def _known(size: int) -> int:
+    return 0 if size == _MAX32 else size
+
+
+def differences(entry: ZipEntry, own: ZipEntry) -> list[str]:
+    """What a member's own header says otherwise than the directory does, in words."""
+    if entry.flags & _MASKED:
+        return []  # the values of its own header are hidden with the directory
+    pairs = [
+        ("method", entry.method, own.method),
+        ("CRC", entry.crc, own.crc),
+        ("stored bytes", entry.stored, own.stored),
+        ("bytes", entry.size, own.size),
+    ]
+    found = [f"{what} {theirs}, not {ours}" for what, ours, theirs in pairs if ours != theirs]
+    if (entry.flags ^ own.flags) & _ENCRYPTED:
+        found.append("locked" if own.flags & _ENCRYPTED else "not locked")
+    if entry.raw != own.raw:
+        found.append(f"the name {decode_name(own.raw)[:200]!r}")
+    return found
+
+
+def reads_otherwise(entry: ZipEntry, own: ZipEntry) -> bool:
+    """Whether other bytes come out of a member when it is read by its own header."""
+    if entry.flags & _MASKED:
+        return False
+    return entry.method != own.method or entry.stored != own.stored or bool((entry.flags ^ own.flags) & _ENCRYPTED)
+
+
 def _zip64(extra: bytes, stored: int, size: int, start: int) -> tuple[int, int, int]:
     """Sizes and offset with the 64-bit values of the extra field where the 32-bit ones are full (APPNOTE 4.5.3)."""
-    field = _extra(extra, _ZIP64_EXTRA)
+    field = extra_field(extra, _ZIP64_EXTRA)
     values = [size, stored, start]
     at = 0
     for i, value in enumerate(values):
@@ -288,7 +392,8 @@ def _zip64(extra: bytes, stored: int, size: int, start: int) -> tuple[int, int, 
     return values[1], values[0], values[2]
 
 
-def _extra(extra: bytes, wanted: int) -> bytes:
+def extra_field(extra: bytes, wanted: int) -> bytes:
+    """The first extra field of the number ``wanted``, or nothing."""
     at = 0
     while at + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, at)

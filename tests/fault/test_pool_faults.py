@@ -7,6 +7,7 @@ import os
 import signal
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from leakmatch.pipeline.channel import ChannelClosed, Message
 from leakmatch.pipeline.pool import Picture, Pool, Worker
 from leakmatch.pipeline.tasks import FileTask, Setup
 from leakmatch.pipeline.worker import ANALYSER, READER
-from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome
+from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome, Stop
 
 COUNT = 12
 
@@ -32,6 +33,7 @@ class Notes:
         self.ended: dict[int, str] = {}
         self.incidents: list[Incident] = []
         self.finished_entries: dict[int, int] = {}
+        self.stops: list[Stop] = []
         self.on_tick: Callable[[], None] = lambda: None
 
     def found(self, task: FileTask, entry: Entry) -> bool:
@@ -50,6 +52,9 @@ class Notes:
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         assert entry.position not in self.ended
         self.ended[entry.position] = "lost"
+
+    def stopped(self, task: FileTask, stop: Stop) -> None:
+        self.stops.append(stop)
 
     def read(self, task: FileTask, position: int) -> None:
         assert 0 <= position <= task.size
@@ -79,11 +84,12 @@ def pack(pack_home: Path) -> Pack:
 
 
 @pytest.fixture
-def pools(pack: Pack) -> Iterator[Callable[..., Pool]]:
+def pools(pack: Pack, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
     opened: list[Pool] = []
 
     def make(kind: type[Pool] = Pool, seconds: float = 60.0) -> Pool:
-        pool = kind(Setup(str(pack.folder), "onnxruntime", Budget(seconds=seconds), False, pack.model_id, 128), 2)
+        told = Setup(str(pack.folder), "onnxruntime", Budget(seconds=seconds), False, pack.model_id, 128)
+        pool = kind(replace(told, readable=(os.fsencode(tmp_path).hex(),)), 2)
         opened.append(pool)
         return pool
 

@@ -118,7 +118,9 @@ class Writer:
     def entry(
         self, file: int, locator: Locator, kind: ItemKind, outcome: Outcome | None, data: bytes | None = None
     ) -> Entry:
-        """The next entry of a file."""
+        """The next entry of a file; before the first member of one, the file itself."""
+        if locator.parent is not None and not self.positions[file]:
+            self.plain(file, self.roots[file], Outcome.WALKED, ItemKind.CONTAINER)
         position, self.positions[file] = self.positions[file], self.positions[file] + 1
         digest = sha256(locator.to_json().encode() if data is None else data).digest()
         return Entry(locator, position, kind, 5000, digest, outcome)

@@ -377,3 +377,42 @@ def test_numbers_come_back_as_the_digest_knew_them(sample):
             )
             store.insert("faces", [(np.int64(0), 3, 0, 7, b"b", b"l", np.float32(0.1), 1e300, "")])
         store.verify()
+
+
+def test_a_name_left_by_a_killed_maker_is_removed(tmp_path, kit):
+    """Between giving a new file its name and removing its first one, there is a moment to be killed in."""
+    path = kit.write_sample(tmp_path / "x.case", finished=False)
+    first = tmp_path / ".x.case.new"
+    os.link(path, first)
+    with Case.open(path) as case:
+        case.verify()
+    assert first.exists()  # a reader changes nothing
+    with Case.resume(path) as case:
+        case.verify()
+    assert not first.exists()
+
+
+def test_what_a_killed_maker_began_is_begun_anew(tmp_path, kit):
+    (tmp_path / ".y.case.new").write_bytes(b"half a case")
+    (tmp_path / ".y.case.new-journal").write_bytes(b"a journal")
+    with Case.create(tmp_path / "y.case", kit.RUN, []) as case:
+        case.verify()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["y.case"]
+
+
+def test_a_journal_without_its_case_is_not_taken_for_that_of_a_new_one(tmp_path, kit):
+    path = kit.write_sample(tmp_path / "j.case", finished=False)
+    killed_in_a_write(path)
+    path.unlink()
+    with pytest.raises(UsageError, match=r"j\.case-journal: is there without its file"):
+        Case.create(path, kit.RUN, [])
+    path.with_name("j.case-journal").unlink()
+    with Case.create(path, kit.RUN, []) as case:
+        case.verify()
+
+
+def test_a_commit_is_on_the_disk_with_its_folder(tmp_path, kit):
+    with Case.create(tmp_path / "s.case", kit.RUN, []) as case:
+        connection = case._database._connection
+        assert connection.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)

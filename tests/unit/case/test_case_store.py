@@ -181,7 +181,7 @@ def test_an_existing_file_is_not_taken_for_a_new_case(sample, kit):
         ("UPDATE items SET primary_file = NULL, primary_position = NULL WHERE file = 1", "do not say of what"),
         (
             "INSERT INTO items SELECT 9, position, frame, locator, sha256, bytes, kind, outcome, detail,"
-            " NULL, NULL, 0, 0, NULL, NULL, NULL FROM items WHERE position = 4",
+            " NULL, NULL, 0, 0, NULL, NULL, NULL, NULL FROM items WHERE position = 4",
             "belong to no source file",
         ),
         ("DELETE FROM finished_files WHERE file = 2", "1 source files were not read"),
@@ -222,3 +222,28 @@ def _tamper(path, statement):
         total = sum(database._row_hash(table, row) for table, row in rows) % database._MODULUS
         connection.execute("UPDATE digest SET value = ?", (total.to_bytes(32, "big"),))
     connection.close()
+
+
+def test_rows_are_hashed_as_the_readable_reference_does():
+    """Type, length and value of each column; a number by its value."""
+    import hashlib
+
+    from leakmatch.database import _row_hash
+
+    def reference(table, row):
+        text = table.encode() + b"\0"
+        for value in row:
+            if isinstance(value, bytes):
+                text += b"bytes:%d:%b" % (len(value), value)
+                continue
+            if isinstance(value, int | float):
+                kind, value = "number", int(value) if value == int(value) else value
+            else:
+                kind = type(value).__name__
+            data = repr(value).encode("utf-8", "surrogatepass")
+            text += b"%b:%d:%b" % (kind.encode(), len(data), data)
+        return int.from_bytes(hashlib.sha256(text).digest(), "big")
+
+    rows = [(1, 1.0, "1", b"1", None, "None", ""), (-0.0, 0.5, "\udcff'\"\u202e", b"", 10**18, 1e300), (), ("x" * 999,)]
+    for row in [*rows, *rows, *[(n, n / 7, f"name {n}") for n in range(9000)]]:
+        assert _row_hash("items", row) == reference("items", row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,11 @@ from leakmatch.pipeline.channel import Message
 from leakmatch.pipeline.tasks import Setup
 from leakmatch.records import Budget
 
-SETUP = Setup("", "", Budget(), False, "", 128)
+SETUP = Setup("", "", Budget(), False, "", 128, scratch=b"/nowhere".hex())
+
+
+def board():
+    return worker.Board(os.memfd_create("board"))
 
 
 class Sent:
@@ -21,9 +26,16 @@ class Sent:
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, dict]] = []
+        self.taken = 0
 
     def send(self, kind, fields, arrays=None, descriptor=None):
         self.messages.append((kind, fields))
+
+    def drain(self):
+        """Each picture is done as soon as it was sent."""
+        done = [kind for kind, fields in self.messages if fields.get("outcome", "") is None][self.taken :]
+        self.taken += len(done)
+        return [Message("released", {"items": 1, "bytes": 0}) for _ in done]
 
     def receive(self):
         return Message("released", {"items": 1, "bytes": 0})
@@ -38,7 +50,7 @@ def clock(monkeypatch):
 
 def test_at_most_a_few_times_a_second(clock):
     sent = Sent()
-    reader = worker.Reader(sent, SETUP)
+    reader = worker.Reader(sent, SETUP, board())
     tell = reader._heartbeat(3)
     for step in range(1000):
         clock.now = step / 100
@@ -52,10 +64,10 @@ def test_a_walk_tells_it(tmp_path, clock, monkeypatch):
     path = tmp_path / "a.zip"
     path.write_bytes(zip_of([(b"%d.jpg" % n, picture(n, 50_000)) for n in range(20)], 8))
     sent = Sent()
-    reader = worker.Reader(sent, SETUP)
+    reader = worker.Reader(sent, SETUP, board())
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.0)
     root = Locator.root(SOURCE, "a.zip", b"a.zip", 0).to_json()
-    reader._walk(Message("walk", {"file": 7, "path": bytes(path).hex(), "root": root, "stored": [[], []]}))
+    reader._walk(Message("walk", {"file": 7, "path": bytes(path).hex(), "root": root, "stored": [[], []], "stops": []}))
     kinds = [kind for kind, _ in sent.messages]
     assert kinds.count("entry") == 21
     assert kinds[-1] == "walked"
@@ -63,3 +75,15 @@ def test_a_walk_tells_it(tmp_path, clock, monkeypatch):
     assert len(positions) > 20
     assert max(positions) == path.stat().st_size
     assert all(fields["file"] == 7 for _, fields in sent.messages)
+
+
+def test_what_the_parent_says_is_taken_at_every_picture(tmp_path):
+    """Else it would fill the socket where pictures are few, and both sides would wait for each other to read."""
+    path = tmp_path / "a.zip"
+    path.write_bytes(zip_of([(b"%d.jpg" % n, picture(n)) for n in range(20)]))
+    sent = Sent()
+    reader = worker.Reader(sent, SETUP)
+    root = Locator.root(SOURCE, "a.zip", b"a.zip", 0).to_json()
+    reader._walk(Message("walk", {"file": 0, "path": bytes(path).hex(), "root": root, "stored": [[], []]}))
+    assert sent.taken == 19
+    assert reader._waiting_items == 1

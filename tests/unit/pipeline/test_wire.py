@@ -32,7 +32,7 @@ from leakmatch.records import (
 )
 
 LOCATOR = Locator.root("file", "a.zip", b"a.zip", 0).child("zip", "b\udcff", b"b\xff", 3)
-ENTRY = Entry(LOCATOR, 7, ItemKind.IMAGE, 12, bytes(range(32)), Outcome.PARTIAL, "why")
+ENTRY = Entry(LOCATOR, 7, ItemKind.IMAGE, 12, bytes(range(32)), Outcome.PARTIAL, "why", members=2)
 
 
 def analysis(faces: int = 2, frame: int = 0, *, plain: bool = True) -> ImageAnalysis:

@@ -14,13 +14,9 @@ UNREAD = {
     "rar": b"Rar!\x1a\x07\x01\x00",
     "cab": b"MSCF\0\0\0\0\x10",
     "iso": bytes(0x8001) + b"CD001\x01\0" + bytes(3000),
-    "lz4": b"\x04\x22\x4d\x18\x64\x40\xa7",
     "ar": b"!<arch>\ndebian-binary   ",
     "cpio": b"070701" + b"0" * 104,
     "xar": b"xar!\x00\x1c",
-    "lzip": b"LZIP\x01\x0c",
-    "lzop": b"\x89LZO\0\r\n\x1a\n",
-    "compress (.Z)": b"\x1f\x9d\x90",
     "chm": b"ITSF\x03",
     "lha": b"\x22\xd5-lh5-" + bytes(20),
 }

@@ -67,7 +67,7 @@ def test_going_back_by_marks(steps):
     try:
         cut = len(DATA) // 3
         for method, packed in COMPRESS.items():
-            follows = method != "lzma"
+            follows = method not in ("lzma", "compress")
             file = io.BytesIO(packed(DATA[:cut]) + packed(DATA[cut:]) if follows else packed(DATA))
             stream = Decompressed(file, method)
             reads_like(stream, DATA, steps)
@@ -131,7 +131,10 @@ def test_checked_checks_nothing_after_a_seek():
 # Decompressed
 
 
-@pytest.mark.parametrize("method", COMPRESS)
+MARKED = [method for method in COMPRESS if method != "compress"]  # it ends where its data ends
+
+
+@pytest.mark.parametrize("method", MARKED)
 def test_truncated_data_gives_all_there_is_and_then_says_so(method):
     packed = COMPRESS[method](DATA)
     for cut in (1, 5, len(packed) // 2, len(packed) - 1):
@@ -155,7 +158,7 @@ def test_streams_that_follow_each_other(method):
         assert not stream.trailing
 
 
-@pytest.mark.parametrize("method", COMPRESS)
+@pytest.mark.parametrize("method", MARKED)
 @pytest.mark.parametrize("garbage", [b"x", b"\x1f", b"garbage", bytes(9) + b"\xff"])
 def test_what_lies_behind_the_end_is_noticed(method, garbage):
     stream = Decompressed(io.BytesIO(COMPRESS[method](b"data") + garbage), method)

@@ -252,3 +252,28 @@ def test_the_order_of_what_is_found():
     found = walked(with_note)
     assert [e.locator.name for e in found.entries] == ["source", "a.jpg", "b.jpg"]
     assert len(PICTURES) == 5
+
+
+@pytest.mark.parametrize("stored", [range(1, 4), range(1, 8), range(2, 30)])
+@pytest.mark.parametrize("limit", [1500, 2500, 4000])
+def test_what_is_passed_over_counts_so_that_a_limit_is_met_at_the_same_place(stored, limit):
+    """A walk that goes on where another was stopped ends every item as that would have."""
+    inner = zip_of([(b"%d" % n, picture(n)) for n in range(20, 25)])
+    data = zip_of([(b"%d" % n, picture(n)) for n in range(9)] + [(b"inner.zip", inner)], method=8)
+    budget = Budget(bytes=limit)
+    whole = walked(data, budget)
+    again = walked(data, budget, lambda position: position not in stored)
+    assert Outcome.OVER_BUDGET in {entry.outcome for entry in whole.entries}
+    assert [(e.locator, e.members, e.position) for e in whole.entries] == [
+        (e.locator, e.members, e.position) for e in again.entries
+    ]
+    left = [n for n in range(len(whole.entries)) if n not in stored]
+    assert [whole.entries[n] for n in left] == [again.entries[n] for n in left]
+
+
+def test_a_size_that_is_too_good_to_be_true_is_checked():
+    """Passed over unread it would use up the budget of its neighbours."""
+    members = [Zipped(b"0", picture(0), method=8, size=1 << 40, zip64=True), Zipped(b"1", picture(1))]
+    data, budget = zipped(members), Budget(bytes=1 << 30)
+    whole, again = walked(data, budget), walked(data, budget, lambda position: position != 1)
+    assert whole.entries[2].payload == again.entries[2].payload == picture(1)

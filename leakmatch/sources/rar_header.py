@@ -1,0 +1,161 @@
+"""The beginning of a rar archive: which version, whether it is locked, and which part of a set it is.
+
+After the technote of RAR 5.0, and technote.txt of RAR 3 and 4.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from leakmatch.errors import ItemError
+from leakmatch.sources.guard import corrupt
+from leakmatch.sources.streams import FURTHEST
+
+SIGNATURE: Final = b"Rar!\x1a\x07"
+_OLD: Final = SIGNATURE + b"\0"
+_NEW: Final = SIGNATURE + b"\1\0"
+_LONGEST: Final = 4096  # of a main header; it has a few bytes, and a locator
+
+_OLD_MAIN: Final = 0x73
+_MAIN, _LOCK = 1, 4
+_OLD_VOLUME, _OLD_SOLID, _OLD_LOCKED = 0x1, 0x8, 0x80
+_VOLUME, _NUMBERED, _SOLID = 0x1, 0x2, 0x4
+_HAS_EXTRA, _HAS_DATA = 0x1, 0x2
+_SERVICE, _END = 3, 5
+_OLD_FILE, _OLD_SERVICE, _OLD_END = 0x74, 0x7A, 0x7B
+_OLD_HAS_DATA, _OLD_LARGE = 0x8000, 0x100
+_STREAM: Final = b"STM"
+
+
+@dataclass(frozen=True, slots=True)
+class Main:
+    """What the first header says. ``is_locked``: all others are encrypted; of version 5 then nothing else is known."""
+
+    version: int
+    is_locked: bool = False
+    is_volume: bool = False
+    is_solid: bool = False
+
+
+def find_start(data: bytes) -> int | None:
+    """Where an archive begins in the first bytes of a file: at a signature with a whole header, if need be far in."""
+    at = data.find(SIGNATURE)
+    while at > 0:
+        try:
+            read_main(data[at : at + _LONGEST])
+        except ItemError:
+            at = data.find(SIGNATURE, at + 1)
+        else:
+            break
+    return at if at >= 0 else None
+
+
+def read_main(data: bytes) -> Main:
+    """The first header of the archive that ``data`` begins with. Raises :class:`ItemError` where it is damaged."""
+    try:
+        return _read_new(data) if data.startswith(_NEW) else _read_old(data)
+    except IndexError:
+        raise corrupt("its first header is damaged") from None
+
+
+def _read_old(data: bytes) -> Main:
+    body = data[len(_OLD) :]
+    size = int.from_bytes(body[5:7], "little")
+    if not data.startswith(_OLD) or len(body) < 13 or body[2] != _OLD_MAIN or not 13 <= size <= len(body):
+        raise corrupt("its first header is damaged")
+    # With a comment in it, the checksum ends before that.
+    if zlib.crc32(body[2:13]) & 0xFFFF != int.from_bytes(body[:2], "little"):
+        raise corrupt("its first header is damaged")
+    flags = int.from_bytes(body[3:5], "little")
+    return Main(4, bool(flags & _OLD_LOCKED), bool(flags & _OLD_VOLUME), bool(flags & _OLD_SOLID))
+
+
+def _read_new(data: bytes) -> Main:
+    body = data[len(_NEW) :]
+    size, start = _number(body, 4)
+    if start + size > len(body) or zlib.crc32(body[4 : start + size]) != int.from_bytes(body[:4], "little"):
+        raise corrupt("its first header is damaged")
+    kind, at = _number(body, start)
+    flags, at = _number(body, at)
+    if kind == _LOCK:
+        return Main(5, is_locked=True)
+    if kind != _MAIN:
+        raise corrupt("its first header is damaged")
+    for flag in (_HAS_EXTRA, _HAS_DATA):
+        if flags & flag:
+            _, at = _number(body, at)
+    archive, at = _number(body, at)
+    return Main(5, False, bool(archive & _VOLUME), bool(archive & _SOLID))
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends. Raises ``IndexError``."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            break
+    return value, at
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``ends``: whether the blocks go on to the end mark. ``streams``: how many alternate data streams there are."""
+
+    ends: bool
+    streams: int
+
+
+def read_layout(file: BinaryIO, start: int, main: Main) -> Layout:
+    """Follow the blocks from the signature at ``start``; good for archives whose headers are not locked."""
+    at, streams = start + (len(_NEW) if main.version == 5 else len(_OLD)), 0
+    block = _new_block if main.version == 5 else _old_block
+    while True:
+        file.seek(min(at, FURTHEST))
+        head = file.read(_LONGEST)
+        try:
+            found = block(head)
+        except IndexError:
+            return Layout(False, streams)
+        if found.is_end:
+            return Layout(True, streams)
+        streams += found.is_stream
+        at += found.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    size: int
+    is_end: bool
+    is_stream: bool
+
+
+def _old_block(head: bytes) -> _Block:
+    kind, flags, size = head[2], int.from_bytes(head[3:5], "little"), int.from_bytes(head[5:7], "little")
+    if size < 7:
+        raise IndexError
+    is_file = kind in (_OLD_FILE, _OLD_SERVICE)
+    if is_file or flags & _OLD_HAS_DATA:
+        data = int.from_bytes(head[7:11], "little")
+        if is_file and flags & _OLD_LARGE:
+            data |= int.from_bytes(head[32:36], "little") << 32
+        name_at = 40 if flags & _OLD_LARGE else 32
+        return _Block(size + data, False, kind == _OLD_SERVICE and head[name_at : name_at + 3] == _STREAM)
+    return _Block(size, kind == _OLD_END, False)
+
+
+def _new_block(head: bytes) -> _Block:
+    size, start = _number(head, 4)
+    kind, at = _number(head, start)
+    flags, at = _number(head, at)
+    data = 0
+    if flags & _HAS_EXTRA:
+        _, at = _number(head, at)
+    if flags & _HAS_DATA:
+        data, at = _number(head, at)
+    is_stream = kind == _SERVICE and _STREAM in head[at : start + size]
+    return _Block(start + size + data, kind == _END, is_stream)

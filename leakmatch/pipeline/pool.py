@@ -345,7 +345,7 @@ class Pool:
                     raise LeakMatchError(f"A worker did not start within {START_SECONDS:.0f} seconds.")
             elif worker.resident() > memory:
                 worker.end(f"it grew past {memory >> 20:,} MiB of memory")
-            elif self._now - self._since(worker) > seconds:
+            elif worker.silence(self._now, self._since(worker)) > seconds:
                 worker.end(f"no sign of life for {seconds:g} seconds")
 
     def _since(self, worker: Worker) -> float:

@@ -22,7 +22,7 @@ _FORMATS: Final[dict[str, tuple[str, ...]]] = {
     "cab": ("cab",),
     "iso": ("iso9660",),
     "cpio": ("cpio",),
-    "rpm": ("cpio",),
+    "rpm": ("cpio", "tar"),
     "ar": ("ar",),
     "xar": ("xar",),
     "lha": ("lha",),
@@ -146,9 +146,8 @@ class Archive:
             self._failed(unsupported("it has a UDF file system as well, which is not read by this version"))
         elif self._opening.kind == "cab" and (flags := self._cab_flags()):
             where = "before" if flags == _CAB_BEFORE else "behind" if flags == _CAB_BEHIND else "before and behind"
-            self._failed(
-                volume_missing(f"one cabinet of a set, which goes on {where} it; members in two cabinets are not read")
-            )
+            # Whatever else was met has to do with it.
+            self._failure = volume_missing(f"one cabinet of a set, which goes on {where} it; such sets are not read")
 
     def _has_udf(self) -> bool:
         for sector in _DESCRIPTORS:

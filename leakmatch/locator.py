@@ -41,6 +41,11 @@ def printable(text: str) -> str:
     return "".join(_escape(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
 
 
+def storable(text: str) -> str:
+    """``text`` with an escape for each lone surrogate, which stands for a byte that is not UTF-8: no store takes it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def printable_lines(text: str) -> str:
     """``text`` with its line ends as they are, and each line :func:`printable`."""
     return "\n".join(printable(line) for line in text.split("\n"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakmatch.cli import options
-from leakmatch.locator import printable
+from leakmatch.locator import printable, storable
 
 if TYPE_CHECKING:
     from leakmatch.gallery.transfer import Imported
@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Look after a gallery: what is in it, who is in it, remove a person, check it.", no_args_is_help=True
 )
 
-SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject id.")]
+SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject id.", callback=storable)]
 
 
 @app.command()

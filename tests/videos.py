@@ -41,13 +41,14 @@ def scene(number: int, shift: int = 0, size: tuple[int, int] = (160, 120)) -> Fr
 
 
 def video(frames: list[Frame], kind: str = "mp4", rate: int = 10, group: int = 20, turn: int = 0) -> bytes:
-    """A video of ``frames`` uint8[H,W,3] RGB with a key frame at every ``group`` of them, or where the scene changes."""
+    """A video of ``frames`` uint8[H,W,3] RGB with a key frame at every ``group`` of them, or at a change of scene."""
     import av
 
     container, codec = KINDS[kind]
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate)
+        stream = output.add_stream(codec, rate=rate, options={"preset": "ultrafast"} if codec == "libx264" else {})
+        stream.codec_context.thread_count = 1
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = group

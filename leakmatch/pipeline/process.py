@@ -36,6 +36,9 @@ TOO_MUCH: Final = 4
 #: Arrow's own allocator would ask for a whole gigabyte at once, which a worker is not given.
 _SMALL_HEAPS: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 
+_BRIEF: Final = 1.0  # seconds
+_OWN_SHARE: Final = 0.1  # of the time that passes counts in any case
+
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 
 
@@ -68,6 +71,7 @@ class Worker:
     ready: bool = False
     ended: str = ""
     since: float = 0.0  # when the first of ``pictures`` came to be its next one
+    noticed: tuple[float, float] = (-1.0, 0.0)  # since when it owes something, and how long it had waited by then
     pictures: deque[Picture] = field(default_factory=deque)
 
     @classmethod
@@ -104,6 +108,19 @@ class Worker:
     def resident(self) -> int:
         """Bytes of memory that the process and its children have, 0 for one that has ended."""
         return sum(map(_resident, _with_children(self.process.pid)))
+
+    def silence(self, now: float, since: float) -> float:
+        """Seconds for which the process could have answered, of those from ``since`` to ``now``.
+
+        While it waits for a core it cannot, on a machine that has too much to do.
+        """
+        silent = now - since
+        if silent < _BRIEF:
+            return silent
+        waited = _waited(self.process.pid)
+        if self.noticed[0] != since:
+            self.noticed = since, waited
+        return max(silent - (waited - self.noticed[1]), silent * _OWN_SHARE)
 
     def end(self, reason: str) -> None:
         """Kill the process; what it has said before is still to be read."""
@@ -147,6 +164,15 @@ def _resident(process: int) -> int:
     except OSError:
         return 0
     return int(text.split()[1]) * _PAGE
+
+
+def _waited(process: int) -> float:
+    """Seconds for which the process was ready and had no core; 0 where the kernel does not tell."""
+    try:
+        text = Path(f"/proc/{process}/schedstat").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return int(text.split()[1]) / 1e9
 
 
 def _with_children(process: int) -> list[int]:

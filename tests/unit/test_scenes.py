@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def test_equal_frames_are_dropped_and_another_scene_is_kept_at_once():
 def test_a_scene_that_moves_is_kept_once_in_each_step():
     keeper = Keeper(step=5.0, most=100)
     kept = [second for second in range(20) if keeper.wants(flat(10 + 9 * second), float(second), 1.0)]
-    assert all(2 <= later - earlier <= 5 for earlier, later in zip(kept, kept[1:], strict=False))
+    assert all(2 <= later - earlier <= 5 for earlier, later in pairwise(kept))
 
 
 def test_no_more_are_spent_than_the_share_that_lies_behind():

@@ -27,7 +27,7 @@ _BEGINNING: Final = (
 _PICTURE = re.compile(rb"(?<![A-Za-z0-9+/_\\-])" + _BEGINNING + rb"[A-Za-z0-9+/_\\-]{48}")
 _SIGNS: Final = (b"/9j", b"_9j_", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK", b"Z0eX", b"AAAA")
 _LONGEST: Final = 12 + 48  # of what the pattern matches
-_HEAD: Final = 64  # is enough to know a picture
+_HEAD: Final = 18  # bytes that are enough to know a picture
 _OTHER = re.compile(rb"[^A-Za-z0-9+/_\\-]")
 _ENDS: Final = frozenset(b"=\"'`\t\r\n ,;|<>()[]{}:&#\0")
 
@@ -195,8 +195,9 @@ def _first_picture(text: bytes) -> int | None:
     if not any(sign in text for sign in _SIGNS):  # much faster than the pattern
         return None
     for found in _PICTURE.finditer(text):
-        beginning = _unescaped(text[found.start() : found.start() + _HEAD], last=True)[0]
-        if is_picture(binascii.a2b_base64(beginning[: len(beginning) // 4 * 4])):
+        beginning = _unescaped(found[0], last=True)[0].partition(b"=")[0]  # which may be written as an escape
+        head = binascii.a2b_base64(beginning[: len(beginning) // 4 * 4])
+        if len(head) >= _HEAD and is_picture(head):
             return found.start()
     return None
 

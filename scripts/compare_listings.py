@@ -109,8 +109,8 @@ def in_7zz(path: Path) -> Listing | None:
         if line and not (key == b"Path" and entry):
             entry[key.strip()] = value
             continue
-        folder = entry.get(b"Folder") == b"+" or entry.get(b"Attributes", b"").startswith(b"D")
-        if (b"Path" in entry or b"Size" in entry) and not folder:
+        folder = entry.get(b"Folder") == b"+" or b"D" in entry.get(b"Attributes", b"").split(b" ")[0]
+        if entry and not folder:
             names.append(entry.get(b"Path", b""))  # the only member of a stream may have none
         entry = {key.strip(): value} if line else {}
     return Listing(tuple(names), done[1]) if names or done[1] else None
@@ -206,8 +206,9 @@ def _compared(ledger: Ledger, path: Path, tool: str, listing: Listing) -> Differ
     for names in _containers(ledger).values():
         ours = Counter(map(_comparable, names))
         missing, more = theirs - ours, ours - theirs
-        if len(listing.names) == len(names) and missing.total() <= max(1, len(names) // 2):
-            missing, more = Counter(), Counter()  # a name or two written in another way
+        for_others = min(sum(n for m, n in c.items() if b"?" in m or not m) for c in (missing, more))
+        if len(listing.names) == len(names) and missing.total() <= max(1, for_others):
+            missing, more = Counter(), Counter()  # names written in another way
         distance = missing.total() + (more.total() if listing.whole else 0)
         if best is None or distance < best[0]:
             best = distance, missing, more
@@ -293,7 +294,8 @@ def read_all(files: list[Path], sources: list[Path], settings, *, each: bool) ->
                 troubles.append(f"{where}: a worker took {most >> 20:,} MiB")
             elif not each:
                 print(f"most memory of a worker: {most >> 20:,} MiB")
-            troubles.extend(f"{where}: a defect: {told.splitlines()[-1]}" for told in defects.take())
+            told = Counter(told.splitlines()[-1] for told in defects.take())
+            troubles.extend(f"{where}: a defect, {number} times: {what}" for what, number in told.items())
         watch.close()
     print(f"{len(files):,} files read in {time.monotonic() - begun:.0f} s{', each alone' if each else ''}")
     return ledgers, troubles

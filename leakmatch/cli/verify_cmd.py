@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leakmatch.cli import options
+from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ def verify(
         files, read = opened.count("files"), opened.count("finished_files")
         items = sum(opened.outcomes().values())
         lines = [
-            f"{case}: intact.",
+            f"{printable(str(case))}: intact.",
             "file structure: sound",
             f"content digest: {opened.digest}, as written",
             f"ledger: {items:,} items, each with exactly one outcome; it adds up, in each container and in all",

@@ -17,7 +17,6 @@ UNREAD = {
     "ar": b"!<arch>\ndebian-binary   ",
     "cpio": b"070701" + b"0" * 104,
     "xar": b"xar!\x00\x1c",
-    "lzop": b"\x89LZO\0\r\n\x1a\n",
     "chm": b"ITSF\x03",
     "lha": b"\x22\xd5-lh5-" + bytes(20),
 }

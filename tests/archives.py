@@ -91,7 +91,7 @@ class Walked:
 
 
 #: The password list that walks in tests are given: the one that opens is not the first.
-PASSWORD = b"open sesame"
+PASSWORD = b"hunter two"
 PASSWORDS = (b"wrong", b"", b"wrong too", PASSWORD)
 
 
@@ -141,7 +141,7 @@ def checked(found: list[Entry | Incident]) -> Walked:
             assert positions[parent.to_json()] < entry.position, "a container's position is before its members'"
         if entry.payload is not None:
             assert entry.outcome is None
-            assert entry.kind is ItemKind.IMAGE
+            assert entry.kind in (ItemKind.IMAGE, ItemKind.FRAME)
             assert hashlib.sha256(entry.payload).digest() == entry.sha256
         if entry.outcome not in (None, Outcome.WALKED, Outcome.NOT_IMAGE):
             assert any(incident.locator == entry.locator for incident in incidents), "a failure has an incident"
@@ -368,40 +368,101 @@ def lzip(data: bytes) -> bytes:
 
 
 def lzw(data: bytes, most: int = 16) -> bytes:
-    """A .Z file: codes of 9 to ``most`` bits, in groups of 8 whose rest is skipped where codes get wider."""
+    """A .Z file of codes of 9 to ``most`` bits."""
     codes: dict[bytes, int] = {bytes((n,)): n for n in range(256)}
-    following, width = 257, 9
-    out, bits, count, in_group = bytearray((0x1F, 0x9D, 0x80 | most)), 0, 0, 0
-
-    def put(code: int) -> None:
-        nonlocal bits, count, in_group
-        bits |= code << count
-        count += width
-        in_group = (in_group + 1) % 8
-        while count >= 8:
-            out.append(bits & 0xFF)
-            bits, count = bits >> 8, count - 8
-
-    string = b""
+    following, string = 257, b""
+    found: list[int] = []
     for byte in data:
         longer = string + bytes((byte,))
         if longer in codes:
             string = longer
             continue
-        put(codes[string])
-        if following > (1 << width) - 1 and width < most:
-            while in_group:
-                put(0)
-            width += 1
+        found.append(codes[string])
         if following < 1 << most:
             codes[longer] = following
             following += 1
         string = bytes((byte,))
-    if string:
-        put(codes[string])
+    return lzw_codes(found + ([codes[string]] if string else []), most)
+
+
+def lzw_codes(codes: list[int], most: int = 16) -> bytes:
+    """A .Z file of these codes, in groups of 8 whose rest is skipped where codes get wider."""
+    following, width = 257, 9
+    out, bits, count, in_group = bytearray((0x1F, 0x9D, 0x80 | most)), 0, 0, 0
+    for code in codes:
+        padding = 0
+        if following > (1 << width) - 1 and width < most:
+            padding = (-in_group - 1) % 8
+        for one in [code] + [0] * padding:
+            bits |= one << count
+            count += width
+            in_group = (in_group + 1) % 8
+            while count >= 8:
+                out.append(bits & 0xFF)
+                bits, count = bits >> 8, count - 8
+        if following > (1 << width) - 1 and width < most:
+            width += 1
+        following += following < 1 << most
     if count:
         out.append(bits & 0xFF)
     return bytes(out)
+
+
+def lzop(data: bytes, block: int = 256 << 10) -> bytes:
+    """A .lzo file with Adler-32 of the data; blocks that do not get smaller are stored."""
+    header = struct.pack(">HHHBBIIIIB", 0x1030, 0x20A0, 0x0940, 1, 5, 1, 0, 0, 0, 0)
+    packed = b"\x89LZO\0\r\n\x1a\n" + header + struct.pack(">I", zlib.adler32(header))
+    for start in range(0, len(data), block):
+        piece = data[start : start + block]
+        small = lzo1x(piece)
+        small = small if len(small) < len(piece) else piece
+        packed += struct.pack(">III", len(piece), len(small), zlib.adler32(piece)) + small
+    return packed + bytes(4)
+
+
+def lzo1x(data: bytes) -> bytes:
+    """LZO1X with matches of 3 to 8 bytes from at most 2,048 before, and one of any length where bytes repeat."""
+    out, at, literals, last = bytearray(), 0, 0, -1  # last: where the two low bits for the next literals are
+    seen: dict[bytes, int] = {}
+
+    def put_literals() -> None:
+        text = data[at - literals : at]
+        if not out and literals and literals <= 238:
+            out.append(17 + literals)
+        elif last >= 0 and literals <= 3:
+            out[last] |= literals
+        elif literals <= 18:
+            out.append(literals - 3)
+        else:
+            more, rest = divmod(literals - 18 - 1, 255)
+            out.extend(bytes(1 + more) + bytes((rest + 1,)))
+        out.extend(text)
+
+    while at < len(data):
+        key = data[at : at + 3]
+        back = at - seen.get(key, -1 << 20)
+        seen[key] = at
+        run = next((n for n in range(len(data) - at) if data[at + n] != data[at - 1]), len(data) - at) if at else 0
+        if len(key) < 3 or not (at > 3 and (back <= 2048 or run > 40)):
+            at, literals = at + 1, literals + 1
+            continue
+        if literals:
+            put_literals()
+        if run > 40:
+            more, rest = divmod(run - 2 - 31 - 1, 255)
+            out.extend(bytes((32,)) + bytes(more) + bytes((rest + 1, 0, 0)))
+            last, at, literals = len(out) - 2, at + run, 0
+            continue
+        length = next(
+            (n for n in range(3, 8) if data[at + n : at + n + 1] != data[at + n - back : at + n - back + 1]), 8
+        )
+        length = min(length, len(data) - at)
+        code = (length - 1) << 5 | ((back - 1) & 7) << 2
+        out.extend((code, (back - 1) >> 3))
+        last, at, literals = len(out) - 2, at + length, 0
+    if literals:
+        put_literals()
+    return bytes(out) + b"\x11\0\0"
 
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -412,6 +473,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
     "lz4": functools.partial(lz4.frame.compress, content_checksum=True),
     "lzip": lzip,
+    "lzop": lzop,
     "compress": lzw,
 }
 

@@ -21,7 +21,7 @@ from typing import Final
 
 from leakmatch import errors
 from leakmatch.errors import LeakMatchError
-from leakmatch.locator import printable
+from leakmatch.locator import printable_lines
 from leakmatch.pipeline.channel import ChannelClosed, Message, ProtocolError, memory_file
 from leakmatch.pipeline.confine import offered
 from leakmatch.pipeline.process import TOO_MUCH, Picture, Worker, start_error
@@ -168,7 +168,7 @@ class Pool:
             if not worker.ready and message.fields.get("exit_code") != errors.DEFECT:
                 raise start_error(message)
             told = str(message.fields.get("message")).strip()
-            _log.warning("a worker (%s) met a defect:\n%s", worker.role, _printable_lines(told))
+            _log.warning("a worker (%s) met a defect:\n%s", worker.role, printable_lines(told))
             raise ProtocolError(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
         elif worker.role == READER:
             self._heard = self._now
@@ -424,8 +424,3 @@ def _for_all(setup: Setup, analysers: int) -> Setup:
     items = max(setup.in_flight_items, ITEMS_EACH * analysers)
     size = max(setup.in_flight_bytes, BYTES_EACH * analysers)
     return replace(setup, in_flight_items=min(items, files // 2), in_flight_bytes=size)
-
-
-def _printable_lines(text: str) -> str:
-    """A worker's words for a log: lines stay, anything that could act on a terminal is escaped."""
-    return "\n".join(printable(line) for line in text.splitlines())

@@ -13,7 +13,7 @@ from leakmatch.sources.streams import Range
 
 _SUFFIXES: Final = {
     ".tgz": ".tar", ".tbz2": ".tar", ".tbz": ".tar", ".txz": ".tar", ".tzst": ".tar", ".taz": ".tar", ".tlz": ".tar",
-    ".gz": "", ".bz2": "", ".xz": "", ".lzma": "", ".zst": "", ".z": "", ".lz4": "", ".lz": "",
+    ".gz": "", ".bz2": "", ".xz": "", ".lzma": "", ".zst": "", ".z": "", ".lz4": "", ".lz": "", ".lzo": "",
 }  # fmt: skip
 _GZIP_NAME_FLAG: Final = 8
 _GZIP_EXTRA_FLAG: Final = 4

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import zstandard
 
+from leakmatch.sources.lzop import LZOP, lzop
 from leakmatch.sources.lzw import Lzw
 
 _XZ_MEMORY: Final = 256 << 20
@@ -368,6 +369,7 @@ METHODS: Final[dict[str, tuple[Callable[[], Decompressor], tuple[bytes, ...]]]] 
     "lz4": (lambda: _Late(4, _lz4), (LZ4, LZ4_LEGACY, *SKIPPABLE)),
     "ppmd": (lambda: _Late(2 + _PPMD_START, lambda head: (_Ppmd(head), 2)), ()),
     "compress": (Lzw, ()),
+    "lzop": (lambda: _Parts(lzop()), (LZOP,)),
 }
 
 #: How much to feed at once to those that take no limit of their output, by which little becomes much.

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 from leakmatch.sources.decoders import METHODS, PIECES, Zlib
 from leakmatch.sources.streams import CHUNK, Seekable
 
-_LONGEST_SIGNATURE: Final = 6
+_LONGEST_SIGNATURE: Final = 9
 _MARKS: Final = 64  # each of about 100 KiB
 _MARK_SPACING: Final = 4 << 20
 

@@ -47,6 +47,8 @@ _FUNCTIONS: Final = {
     "read_new": (c_void_p,),
     "read_free": (c_int, c_void_p),
     "read_set_seek_callback": (c_int, c_void_p, SEEK),
+    "read_add_passphrase": (c_int, c_void_p, c_char_p),
+    "read_set_options": (c_int, c_void_p, c_char_p),
     "read_open2": (c_int, c_void_p, c_void_p, _OTHER, READ, SKIP, _OTHER),
     "read_next_header": (c_int, c_void_p, POINTER(c_void_p)),
     "read_data_block": (c_int, c_void_p, POINTER(c_void_p), POINTER(c_size_t), POINTER(c_int64)),
@@ -161,7 +163,14 @@ class Pass:
     """
 
     def __init__(
-        self, file: BinaryIO, start: int, size: int, formats: tuple[str, ...], filters: tuple[str, ...]
+        self,
+        file: BinaryIO,
+        start: int,
+        size: int,
+        formats: tuple[str, ...],
+        filters: tuple[str, ...],
+        password: bytes = b"",
+        options: bytes = b"",
     ) -> None:
         self._library = library()
         self._file = Range(file, start, size - start)
@@ -173,6 +182,10 @@ class Pass:
         self._archive = c_void_p(self._library.status("read_new"))
         self._callbacks = READ(self._read), SKIP(self._skip), SEEK(self._seek)
         self._library.support(self._archive, formats, filters)
+        if password:
+            self._library.call("read_add_passphrase", self._archive, password)
+        if options:
+            self._library.call("read_set_options", self._archive, options)
         self._library.call("read_set_seek_callback", self._archive, self._callbacks[2])
         self._opened = False
 
@@ -193,6 +206,8 @@ class Pass:
             read, skip, _ = self._callbacks
             self._opened = True
             self._check(self._library.status("read_open2", self._archive, None, None, read, skip, None))
+        if self.is_over:  # the library may crash where it is asked again after a fatal error
+            raise corrupt("behind a damaged member nothing more can be read")
         pointer = c_void_p()
         self.warning = None
         for _ in range(_RETRIES):
@@ -208,7 +223,7 @@ class Pass:
     def blocks(self) -> Iterator[bytes]:
         """The bytes of the member that :meth:`next` has come to, holes filled with zeros."""
         block, size, offset = c_void_p(), c_size_t(), c_int64()
-        at, warning = 0, None
+        at, empty, warning = 0, 0, None
         while True:
             block.value, size.value, offset.value = None, 0, at
             code = self._library.status(
@@ -232,6 +247,9 @@ class Pass:
             for start in range(0, size.value, CHUNK):
                 yield ctypes.string_at((block.value or 0) + start, min(size.value - start, CHUNK))
             at += size.value
+            empty = 0 if size.value else empty + 1
+            if empty > _RETRIES:
+                raise warning or corrupt("the library gives nothing of it, and no end")
         if warning is not None:
             raise warning
 

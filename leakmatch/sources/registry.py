@@ -7,7 +7,9 @@ from importlib import import_module
 from typing import Final, cast
 
 from leakmatch.sources import datasets, rar_header, sevenzip_header
+from leakmatch.sources.behind import Behind
 from leakmatch.sources.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
+from leakmatch.sources.lzop import LZOP
 from leakmatch.sources.lzw import LZW
 from leakmatch.sources.members import Container
 from leakmatch.sources.opening import Opening
@@ -26,6 +28,7 @@ _COMPRESSED: Final = (
     (LZ4, "lz4"),
     (LZ4_LEGACY, "lz4"),
     (LZIP + b"\x01", "lzip"),
+    (LZOP, "lzop"),
     (LZW, "compress"),
 )
 
@@ -48,7 +51,6 @@ _ARCHIVES: Final = (
 #: Containers that are recognised and not read by this version: (offset, signature, what it is).
 _UNREAD: Final = (
     (_ISO_AT, b"BEA01", "udf"),
-    (0, b"\x89LZO\0\r\n\x1a\n", "lzop"),
     (0, b"ITSF", "chm"),
 )
 
@@ -72,8 +74,11 @@ READERS: Final[dict[str, str]] = {
     "tar": "tar:open_tar",
     "7z": "sevenzip:open_sevenzip",
     "rar": "rar:open_rar",
-    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "warc", "xar"), "libarchive:open_libarchive"),
-    **dict.fromkeys(("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "compress"), "compressed:open_compressed"),
+    "warc": "warc:open_warc",
+    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "xar"), "libarchive:open_libarchive"),
+    **dict.fromkeys(
+        ("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "lzop", "compress"), "compressed:open_compressed"
+    ),
     **dict.fromkeys(DEMUXERS, "video:open_video"),
     **datasets.READERS,
 }
@@ -112,9 +117,11 @@ def carried(beginning: bytes) -> str | None:
     return next((kind for find, kind in _CARRIED if find(beginning) is not None), None)
 
 
-def may_carry(kind: str) -> bool:
-    """Whether an archive in a container of this kind is no member of it: so with documents and videos."""
-    return kind in DEMUXERS or kind == "pdf"
+def search_of(kind: str) -> Behind | None:
+    """What looks for archives that are no members of a container of this kind: in documents and videos."""
+    if kind == "pdf":
+        return Behind(member=b"/EmbeddedFile")
+    return Behind() if kind in DEMUXERS else None
 
 
 def open_container(opening: Opening) -> Container:

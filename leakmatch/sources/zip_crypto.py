@@ -5,20 +5,19 @@ Sources: APPNOTE.TXT 6.3.10, section 6.1; WinZip, "AES Encryption Information: E
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import hmac
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from leakmatch.errors import ItemError
 from leakmatch.sources.guard import truncated
-from leakmatch.sources.streams import CHUNK, Seekable, Stream
+from leakmatch.sources.streams import CHUNK, Joined, Seekable, Stream
 
 HEADER: Final = 12  # the traditional cipher's, before the data
 _MULTIPLIER: Final = 134775813
@@ -123,9 +122,9 @@ class Traditional(Seekable):
 
     def _begin(self) -> Iterator[bytes]:
         self._body.seek(0)
-        if fast := _libarchive():
-            return fast(self._body, self._size, self._password)
-        return by_reference(self._body, self._password)
+        if b"\0" in self._password or not _has_libarchive():
+            return by_reference(self._body, self._password)
+        return by_libarchive(self._body, self._size, self._password)
 
 
 def by_reference(body: BinaryIO, password: bytes) -> Iterator[bytes]:
@@ -141,8 +140,7 @@ def by_libarchive(body: BinaryIO, size: int, password: bytes) -> Iterator[bytes]
 
     ``size``: without the header.
     """
-    import libarchive.ffi as ffi
-    from libarchive.read import ArchiveRead, new_archive_read
+    from leakmatch.sources.libarchive_c import Pass
 
     header = body.read(HEADER)
     if len(header) < HEADER or not size:
@@ -150,62 +148,25 @@ def by_libarchive(body: BinaryIO, size: int, password: bytes) -> Iterator[bytes]
     check = traditional_decrypt(traditional_keys(password), header)[0][-1]
     wide = struct.pack("<HHQQ", 1, 16, size, size + HEADER)
     local = b"PK\x03\x04" + struct.pack("<HHHHHIIIHH", 45, 1, 0, 0, 33, check << 24, _MAX32, _MAX32, 1, len(wide))
-    waiting = [local + b"x" + wide + header]
-    given: list[bytes] = []  # kept alive until libarchive asks again
-    failures: list[BaseException] = []
-    there = size  # less where the data ends early; then zeros are behind it, so that libarchive gives all there is
-    taken = 0
-
-    def give(_: object, __: object, place: object) -> int:
-        nonlocal there, taken
-        try:
-            data = waiting.pop() if waiting else body.read(CHUNK)
-        except BaseException as error:  # noqa: BLE001 - raised below: it cannot pass through C
-            failures.append(error)
-            return -1
-        if not data:
-            there = min(there, taken)
-        taken += len(data) if given else 0
-        given[:] = [data or bytes(CHUNK)]
-        place[0] = ctypes.cast(ctypes.c_char_p(given[0]), ctypes.c_void_p)  # type: ignore[index]
-        return len(given[0])
-
-    callback = ffi.READ_CALLBACK(give)
-    set_options = ffi.ffi("read_set_options", [ffi.c_archive_p, ctypes.c_char_p], ctypes.c_int, ffi.check_int)
-    with _raising(failures), new_archive_read("zip_streamable", "none", password) as archive:
-        set_options(archive, b"zip:ignorecrc32")  # the checksum of these bytes is not known
-        ffi.read_open(archive, None, ffi.NO_OPEN_CB, callback, ffi.NO_CLOSE_CB)
-        buffer = ctypes.create_string_buffer(CHUNK)
-        at = 0
-        for _ in ArchiveRead(archive):
-            while at < there and not failures:
-                count = ffi.read_data(archive, buffer, min(CHUNK, size - at))
-                if count <= 0:
-                    break
-                at += count
-                yield buffer.raw[: count - max(at - there, 0)]
-            break
+    head = local + b"x" + wide + header
+    member = cast(BinaryIO, Joined(head, body))
+    options = b"zip:ignorecrc32"  # the checksum of these bytes is not known
+    archive = Pass(member, 0, len(head) + size, ("zip_streamable",), (), password, options)
+    try:
+        if archive.next() is not None:
+            yield from archive.blocks()
+    finally:
+        archive.close()
 
 
-@contextmanager
-def _raising(failures: list[BaseException]) -> Iterator[None]:
-    """Raise what was met in a callback, in place of what the library makes of it."""
-    from libarchive.exception import ArchiveError
+def _has_libarchive() -> bool:
+    from leakmatch.sources.libarchive_c import library
 
     try:
-        yield
-    except ArchiveError as error:
-        raise failures[0] if failures else ValueError(str(error)) from None
-    if failures:
-        raise failures[0]
-
-
-def _libarchive() -> Callable[[BinaryIO, int, bytes], Iterator[bytes]] | None:
-    try:
-        import libarchive.ffi  # noqa: F401
-    except (ImportError, OSError, TypeError, AttributeError):  # the package, or the library that it is made for
-        return None
-    return by_libarchive
+        library()
+    except ItemError:
+        return False
+    return True
 
 
 # AES

@@ -26,6 +26,9 @@ APPENDED = "appended"
 
 _BORDER = '],["'  # between two links of a locator as JSON
 
+# A separator within a name, written so that the path is taken apart in one way only.
+_IN_NAME = f"\\x{ord(SEPARATOR[0]):02x}{SEPARATOR[1:]}"
+
 # Categories that change how text around them is shown: control, format (bidirectional marks among
 # them), surrogates, private use, unassigned, line and paragraph separators.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -36,6 +39,21 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def storable(text: str) -> str:
+    """``text`` with an escape for each lone surrogate, which stands for a byte that is not UTF-8: no store takes it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable_lines(text: str) -> str:
+    """``text`` with its line ends as they are, and each line :func:`printable`."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def is_printable(character: str) -> bool:
+    """Whether one character is shown as it is by :func:`printable`."""
+    return unicodedata.category(character) not in _UNPRINTABLE
 
 
 def _escape(character: str) -> str:
@@ -89,11 +107,11 @@ class Locator:
 
     @property
     def path(self) -> str:
-        """Members joined by ``!/``, printable. Relative to the source argument."""
+        """Members joined by ``!/``, printable. Relative to the source argument. A ``!/`` in a name is ``\\x21/``."""
         links = list(self.chain())
         if links[0].kind == SOURCE and len(links) > 1:
             links = links[1:]
-        return SEPARATOR.join(printable(link.name) for link in links)
+        return SEPARATOR.join(printable(link.name).replace(SEPARATOR, _IN_NAME) for link in links)
 
     def to_json(self) -> str:
         """The exact chain as compact ASCII JSON: ``[kind, name, ordinal]`` for each link.

@@ -60,7 +60,7 @@ INCIDENT_CODES: Final = frozenset(
         "io-error",  # the medium failed
         "name-undecodable",  # a name in no known encoding; shown escaped
         "worker-lost",  # a worker died or hung over this item
-        "frames-sampled",  # not every frame of an animation was looked at
+        "frames-sampled",  # not every frame of an animation or video was looked at
         "changed",  # the file changed while it was read
         "ambiguous",  # the same bytes can be read in two ways; both were
         "password",  # a password of the list opened it

@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from archives import COMPRESS, Zipped, pax, picture, tar_of, zip_of, zipped
 from ledgers import MEMORY_LIMIT, SECONDS_LIMIT, Defects, Ledger, Notes, Watch, counted, task_of, workers
 
+from leakmatch.imaging.sniff import HEAD_BYTES, image_format
 from leakmatch.pipeline.tasks import FileTask
 from leakmatch.records import ItemKind, Outcome
 from leakmatch.settings import home as leakmatch_home
@@ -77,21 +78,28 @@ def made() -> list[tuple[str, bytes]]:
 
 
 class Seeds:
-    """The files that are mutated: those of the folders up to 1 MiB by name, then those made here."""
+    """The files that are mutated: those of the folders up to 1 MiB by name, and those made here."""
 
     def __init__(self, folders: list[Path]) -> None:
         found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-        self._files = [path for path in found if 0 < path.stat().st_size <= SEED_BYTES]
+        self._pictures: list[Path] = []
+        self._others: list[Path] = []
+        for path in found:
+            if 0 < path.stat().st_size <= SEED_BYTES:
+                with path.open("rb") as file:
+                    (self._pictures if image_format(file.read(HEAD_BYTES)) else self._others).append(path)
         self._made = made()
 
-    def __len__(self) -> int:
-        return len(self._files) + len(self._made)
-
-    def take(self, number: int) -> tuple[str, bytes]:
-        """Name and bytes of one of them."""
-        if number < len(self._files):
-            return self._files[number].name, self._files[number].read_bytes()
-        return self._made[number - len(self._files)]
+    def take(self, r: random.Random) -> tuple[str, bytes]:
+        """Name and bytes of one of them: a picture seldom, one made here now and then, mostly something else."""
+        kind = r.random()
+        if kind < 0.15 and self._pictures:
+            path = r.choice(self._pictures)
+        elif kind < 0.25 or not self._others:
+            return r.choice(self._made)
+        else:
+            path = r.choice(self._others)
+        return path.name, path.read_bytes()
 
 
 # How
@@ -168,8 +176,8 @@ MUTATE: tuple[Mutate, ...] = (_truncate, _flip, _flip, _swap, _field, _field, _d
 def mutant(seeds: Seeds, seed: int) -> tuple[str, bytes]:
     """The name and the bytes of a mutant: the same for the same seed and the same files."""
     r = random.Random(seed)
-    name, data = seeds.take(r.randrange(len(seeds)))
-    others = [seeds.take(r.randrange(len(seeds)))[1] for _ in range(2)]
+    name, data = seeds.take(r)
+    others = [seeds.take(r)[1] for _ in range(2)]
     for _ in range(r.choice((1, 1, 1, 2, 3, 5))):
         data = r.choice(MUTATE)(r, data, others)
     return name, data[:MUTANT_BYTES]

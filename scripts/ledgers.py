@@ -20,7 +20,7 @@ from leakmatch.faces.runtime import make_ready
 from leakmatch.locator import Locator
 from leakmatch.pipeline.start import start, take_inventory
 from leakmatch.pipeline.tasks import Executor, FileTask
-from leakmatch.records import Entry, ImageAnalysis, Incident, ItemKind, Outcome
+from leakmatch.records import Entry, ImageAnalysis, Incident, Outcome
 from leakmatch.settings import Settings
 
 MEMORY_LIMIT = 1 << 30
@@ -57,9 +57,7 @@ class Ledger:
             parent = entry.locator.parent
             holder = places.get(parent.to_json()) if parent else None
             if parent is not None and (holder is None or holder.position >= entry.position):
-                self.wrong.append(f"{entry.locator.path[:200]}: its container has no row before it")
-            elif holder is not None and holder.kind is not ItemKind.CONTAINER:
-                self.wrong.append(f"{entry.locator.path[:200]}: it lies in what is no container")
+                self.wrong.append(f"{entry.locator.path[:200]}: what it lies in has no row before it")
         self.complete = True
 
 

@@ -141,7 +141,7 @@ def checked(found: list[Entry | Incident]) -> Walked:
             assert positions[parent.to_json()] < entry.position, "a container's position is before its members'"
         if entry.payload is not None:
             assert entry.outcome is None
-            assert entry.kind is ItemKind.IMAGE
+            assert entry.kind in (ItemKind.IMAGE, ItemKind.FRAME)
             assert hashlib.sha256(entry.payload).digest() == entry.sha256
         if entry.outcome not in (None, Outcome.WALKED, Outcome.NOT_IMAGE):
             assert any(incident.locator == entry.locator for incident in incidents), "a failure has an incident"

@@ -121,6 +121,14 @@ def by_libarchive(format: str, members: Members, options: bytes | None = None) -
     return bytes(out)
 
 
+def warc_of(members: Members) -> bytes:
+    records = []
+    for name, data in members:
+        head = b"WARC/1.1\r\nWARC-Type: resource\r\nWARC-Target-URI: %b\r\nContent-Length: %d\r\n\r\n"
+        records.append(head % (name, len(data)) + data + b"\r\n\r\n")
+    return b"".join(records)
+
+
 # Rar, stored: made after the technotes, since nothing but WinRAR writes it
 
 

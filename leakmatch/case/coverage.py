@@ -29,6 +29,17 @@ IN_WORDS: Final = {
     Outcome.QUARANTINED: "made a worker process crash or hang, and was set aside",
 }
 
+#: What would let more be read.
+ADVICE: Final = {
+    Outcome.PARTIAL: "Look for an undamaged copy of the file. What could be read was looked at.",
+    Outcome.UNREADABLE: "Look for an undamaged copy; the reason is told for each. Other programs may still open it.",
+    Outcome.NEEDS_PASSWORD: "Write passwords to a file, one on each line; scan into a new case with --passwords FILE.",
+    Outcome.NEEDS_VOLUME: "Put the missing parts, which are named for each, beside the others; scan into a new case.",
+    Outcome.NEEDS_EXTRA: "Install what is told for each, and scan into a new case.",
+    Outcome.OVER_BUDGET: "Raise the limit that is told for each in the settings (budget), and scan into a new case.",
+    Outcome.QUARANTINED: "Look at it by itself, on a machine that may be lost: it made a reader crash or hang.",
+}
+
 
 @dataclass(slots=True)
 class Share:
@@ -52,7 +63,7 @@ class Share:
 
 @dataclass(slots=True)
 class Coverage:
-    """Per source, in the order given; the containers with the most unread members, worst first.
+    """Sources and containers by how many of their items are unread, worst first; else in the order given.
 
     ``affected`` counts the containers that have any unread member.
     """
@@ -78,7 +89,8 @@ def coverage(case: Case, limit: int) -> Coverage:
             heapq.heappush(worst, (share.unread, -order, share))
             if len(worst) > limit:
                 heapq.heappop(worst)
-    return Coverage(list(sources.values()), [share for *_, share in sorted(worst, reverse=True)], affected)
+    by_unread = sorted(sources.values(), key=lambda share: -share.unread)
+    return Coverage(by_unread, [share for *_, share in sorted(worst, reverse=True)], affected)
 
 
 def _containers(case: Case, sources: dict[int, Share]) -> Iterator[Share]:

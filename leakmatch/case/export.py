@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Final
@@ -13,10 +14,13 @@ from leakmatch.case.columns import Columns, Kind, Record
 from leakmatch.case.frames import flattened, write_parquet
 from leakmatch.errors import UsageError, os_error
 from leakmatch.files import replacing
-from leakmatch.locator import printable
+from leakmatch.locator import is_printable, printable
 
 # A spreadsheet takes a cell that begins so for a formula, and runs it (owasp.org/www-community/attacks/CSV_Injection).
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# Some take the full-width forms as well, and some split a line at semicolons whatever it was written with.
+_STARTS: Final = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA: Final = re.compile(rf"\s*[{_STARTS}]|[\t\r]")
+_FORMULA_WITHIN: Final = re.compile(rf";(?=\s*\"?\s*[{_STARTS}])")
 
 
 def write(rows: Iterable[Record], columns: Columns, format: str, target: Path | IO[bytes]) -> None:
@@ -43,8 +47,14 @@ def write(rows: Iterable[Record], columns: Columns, format: str, target: Path | 
 
 def _write_jsonl(rows: Iterable[Record], columns: Columns, stream: IO[bytes]) -> None:
     for row in rows:
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-        stream.write(line.encode("utf-8", "backslashreplace"))  # in JSON this is the escape of a lone surrogate
+        stream.write(_inert(json.dumps(row, ensure_ascii=False, allow_nan=False)).encode() + b"\n")
+
+
+def _inert(line: str) -> str:
+    """JSON with escapes for what would act on a terminal or end a line; all of it lies within strings."""
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(c if is_printable(c) else json.dumps(c)[1:-1] if c != "\x7f" else "\\u007f" for c in line)
 
 
 def _write_csv(rows: Iterable[Record], columns: Columns, stream: IO[bytes]) -> None:
@@ -57,7 +67,8 @@ def _write_csv(rows: Iterable[Record], columns: Columns, stream: IO[bytes]) -> N
 
 def _cell(value: object, kind: Kind) -> object:
     if kind is Kind.TEXT and isinstance(value, str):
-        return f"'{printable(value)}" if value.lstrip(" ").startswith(_FORMULA) else printable(value)
+        text = _FORMULA_WITHIN.sub(";'", printable(value))
+        return f"'{text}" if _FORMULA.match(value) else text
     if kind is Kind.FLAG:
         return "" if value is None else str(value).lower()
     return json.dumps(value) if isinstance(value, list) else value

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from leakmatch.case.coverage import IN_WORDS, Coverage, Share, unread_items
+from leakmatch.case.coverage import ADVICE, IN_WORDS, Coverage, Share, unread_items
 from leakmatch.case.markup import Html, Number, count, figure, join, plural, safe, size, table, tag
 from leakmatch.case.people import Person
 from leakmatch.case.places import places
@@ -188,7 +188,7 @@ def covered(case: Case, found: Coverage) -> Html:
             ("Outcome", "In words", _head("Items"), _head("Share")),
             (_outcome(outcome, whole) for outcome in Outcome if whole.outcomes[outcome]),
         ),
-        table("Per source.", _SHARE_HEADS, (_share(share, tag("code", share.source)) for share in found.sources)),
+        table("Per source, worst first.", _SHARE_HEADS, _sources(found)),
     ]
     if found.worst:
         parts.append(tag("h3", "Containers with unread members"))
@@ -197,6 +197,9 @@ def covered(case: Case, found: Coverage) -> Html:
         parts.append(left_out(found.affected - len(found.worst), "containers", "items"))
     if whole.unread:
         parts.append(tag("h3", "What could not be read"))
+        unread = (outcome for outcome in Outcome if outcome not in LOOKED_AT and whole.outcomes[outcome])
+        advice = ((tag("span", str(o), class_="unread"), count(whole.outcomes[o]), ADVICE[o]) for o in unread)
+        parts.append(table("What would let more be read.", ("Outcome", _head("Items"), "What to do"), advice))
         shown = ((at(source, path), outcome, detail) for source, path, outcome, detail in unread_items(case, UNREAD))
         parts.append(table("In the order of the sources.", ("Item", "Outcome", "Reason"), shown))
         parts.append(left_out(whole.unread - UNREAD, "items", "items"))
@@ -306,6 +309,13 @@ def _outcome(outcome: Outcome, whole: Share) -> tuple[object, ...]:
     number = whole.outcomes[outcome]
     name = tag("span", str(outcome), class_=None if outcome in LOOKED_AT else "unread")
     return name, IN_WORDS[outcome], count(number), Number(f"{number / whole.total:.2%}")
+
+
+def _sources(found: Coverage) -> Iterator[tuple[object, ...]]:
+    for share in found.sources:
+        yield _share(share, tag("code", share.source))
+    if len(found.sources) > 1:
+        yield _share(found.whole, tag("strong", "All sources"))
 
 
 def _share(share: Share, name: Html) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -29,6 +30,7 @@ from leakmatch.cli import (
 )
 from leakmatch.cli.options import VerboseOption
 from leakmatch.errors import LeakMatchError
+from leakmatch.locator import printable, printable_lines
 
 app = typer.Typer(
     name="leakmatch",
@@ -69,7 +71,9 @@ def _common(
     ] = False,
     verbose: VerboseOption = False,
 ) -> None:
-    logging.basicConfig(level=logging.WARNING, format="leakmatch: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Inert("leakmatch: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     if verbose:
         logging.getLogger("leakmatch").setLevel(logging.INFO)
 
@@ -115,7 +119,9 @@ def _show_usage(error: typer.TyperException) -> None:
     """The command line was wrong: typer's own message with the usage line, or the help where nothing was given."""
     show = getattr(error, "show", None)
     if callable(show):
-        show()
+        told = io.StringIO()
+        show(file=told)  # it repeats the arguments, and a shell may have made them from names of files
+        sys.stderr.write(printable_lines(told.getvalue()))
     else:
         _say(str(error))
 
@@ -125,7 +131,14 @@ def _interrupt(*_: Any) -> None:
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(f"leakmatch: {sentence}\n")
+    sys.stderr.write(f"leakmatch: {printable(sentence)}\n")
+
+
+class _Inert(logging.Formatter):
+    """Messages may speak of names; nothing in them acts on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
 
 
 def _defect(error: BaseException) -> int:

@@ -71,7 +71,8 @@ def in_brief(doubts: Doubts, gallery: Path) -> str:
         parts.append(f"{joined}the photos of {_count(doubts.misfits_found, 'subject')} look like two people ({named})")
     if not parts:
         return ""
-    return f"WARNING: {', '.join(parts)}. Such mistakes cost matches. See: leakmatch gallery doubts {gallery}\n"
+    to_see = f"leakmatch gallery doubts {printable(str(gallery))}"
+    return f"WARNING: {', '.join(parts)}. Such mistakes cost matches. See: {to_see}\n"
 
 
 def _paragraph(text: str) -> Iterator[str]:
@@ -82,7 +83,7 @@ def _paragraph(text: str) -> Iterator[str]:
 
 
 def _command(verb: str, gallery: Path) -> str:
-    return f"leakmatch gallery {verb} {gallery} SUBJECT".replace(" ", _UNBROKEN)
+    return f"leakmatch gallery {verb} {printable(str(gallery))} SUBJECT".replace(" ", _UNBROKEN)
 
 
 def _pair(pair: Alike) -> str:

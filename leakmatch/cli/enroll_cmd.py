@@ -83,7 +83,7 @@ def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
     for note in report.notes:
         typer.echo(f"enrolled {note.code:<12} {_photo(note.photo)}")
     sys.stderr.write(
-        f"{report.enrolled} photos enrolled into {gallery}, {report.known} already known, "
+        f"{report.enrolled} photos enrolled into {printable(str(gallery))}, {report.known} already known, "
         f"{len(report.refused)} refused, {report.not_pictures} files that are no pictures.\n"
     )
     if len(report.subjects) == 1 and report.enrolled >= _MANY_PHOTOS:
@@ -112,8 +112,8 @@ def _doubts(gallery: Path, settings: Settings) -> Doubts | None:
         return quick_doubts(gallery, settings)
     except errors.UsageError as error:
         sys.stderr.write(
-            f"Not checked whether subjects look like one person, or one like two: {error} "
-            f"To check: leakmatch gallery doubts {gallery}\n"
+            f"Not checked whether subjects look like one person, or one like two: {printable(str(error))} "
+            f"To check: leakmatch gallery doubts {printable(str(gallery))}\n"
         )
         return None
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from leakmatch.cli import options
+from leakmatch.locator import printable
 
 
 def export(
@@ -64,4 +65,4 @@ def export(
 
 
 def _warn(sentence: str) -> None:
-    sys.stderr.write(f"leakmatch: {sentence}\n")
+    sys.stderr.write(f"leakmatch: {printable(sentence)}\n")

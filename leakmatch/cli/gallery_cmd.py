@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakmatch.cli import options
-from leakmatch.locator import printable
+from leakmatch.locator import printable, storable
 
 if TYPE_CHECKING:
     from leakmatch.gallery.transfer import Imported
@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Look after a gallery: what is in it, who is in it, remove a person, check it.", no_args_is_help=True
 )
 
-SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject id.")]
+SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject id.", callback=storable)]
 
 
 @app.command()
@@ -46,7 +46,7 @@ def _calibration(own: dict[str, Any] | None, gallery: Path) -> str:
     made = f"of its own people too: {own['people']:,} people, {own['photos']:,} photos, {own['date']}"
     if not own["enrolments_changed_since"]:
         return made
-    return f"{made}. Others are enrolled since. Run again: leakmatch gallery calibrate {gallery}"
+    return f"{made}. Others are enrolled since. Run again: leakmatch gallery calibrate {printable(str(gallery))}"
 
 
 @app.command("list")
@@ -161,10 +161,10 @@ def import_files(
 
 
 def _tell(report: Imported) -> None:
-    line = f"{report.file}: {report.added:,} templates added, {report.known:,} known, {report.refusals:,} refused."
-    typer.echo(line, err=True)
+    counts = f"{report.added:,} templates added, {report.known:,} known, {report.refusals:,} refused"
+    typer.echo(f"{printable(str(report.file))}: {counts}.", err=True)
     for row, reason in report.refused.items():
-        typer.echo(f"  row {row:,}: {reason}", err=True)
+        typer.echo(f"  row {row:,}: {printable(str(reason))}", err=True)
     if report.refusals > len(report.refused):
         typer.echo(f"  and {report.refusals - len(report.refused):,} more", err=True)
 
@@ -195,9 +195,12 @@ def export_file(
     with Gallery.open(gallery, steady=True) as opened, counted("Exporting", "templates", quiet=quiet) as progress:
         count = export_templates(opened, output, format, progress)
     if not quiet and format == "faiss":
-        typer.echo(f"{output}.csv: whose templates they are, by enrolment id.", err=True)
+        typer.echo(f"{printable(str(output))}.csv: whose templates they are, by enrolment id.", err=True)
     if not quiet:
-        typer.echo(f"{output}: {count:,} templates. Whoever has this file can recognise these people.", err=True)
+        typer.echo(
+            f"{printable(str(output))}: {count:,} templates. Whoever has this file can recognise these people.",
+            err=True,
+        )
 
 
 @app.command()
@@ -208,7 +211,7 @@ def verify(gallery: options.GalleryArgument) -> None:
     with Gallery.open(gallery) as opened:
         opened.verify()
         about = opened.info()
-    typer.echo(f"{gallery}: sound; {about['subjects']} subjects, {about['templates']} templates.")
+    typer.echo(f"{printable(str(gallery))}: sound; {about['subjects']} subjects, {about['templates']} templates.")
 
 
 @app.command()
@@ -257,7 +260,7 @@ def _warn_of_doubts(gallery: Path, settings: Settings) -> None:
         doubts = quick_doubts(gallery, settings)
         found = doubts.alike_found - sum(bool(pair.shared) for pair in doubts.alike)  # those were left out
     except UsageError as error:
-        typer.echo(f"Not checked whether somebody is enrolled twice: {error}", err=True)
+        typer.echo(f"Not checked whether somebody is enrolled twice: {printable(str(error))}", err=True)
         return
     if found:
         typer.echo(

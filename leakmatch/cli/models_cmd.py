@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakmatch.cli.options import JsonOption, QuietOption
+from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from leakmatch.mirrors import Progress
@@ -50,7 +51,7 @@ def install(
     with _shown(quiet) as progress:
         placed = place(pack or _default(), from_dir=from_dir, progress=progress)
     if not quiet:
-        sys.stderr.write(f"{placed.name} {placed.version} is installed in {placed.folder}\n")
+        sys.stderr.write(f"{placed.name} {placed.version} is installed in {printable(str(placed.folder))}\n")
 
 
 @app.command("list")

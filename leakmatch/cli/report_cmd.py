@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from leakmatch.cli import options
+from leakmatch.locator import printable
 
 
 def report(
@@ -46,5 +47,5 @@ def report(
     with replacing(output) as stream:
         stream.write(page.encode("utf-8", "backslashreplace"))
     if unfinished:
-        sys.stderr.write(f"leakmatch: {case}: this scan has not finished; the report says so.\n")
-    sys.stderr.write(f"{output}: written.\n")
+        sys.stderr.write(f"leakmatch: {printable(str(case))}: this scan has not finished; the report says so.\n")
+    sys.stderr.write(f"{printable(str(output))}: written.\n")

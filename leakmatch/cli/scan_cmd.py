@@ -13,6 +13,7 @@ import typer
 
 from leakmatch import errors
 from leakmatch.cli import options
+from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from leakmatch.case.store import Case
@@ -152,10 +153,10 @@ def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) ->
     elif not quiet:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
         sys.stderr.write(
-            f"{case.path}: {sum(outcomes.values()):,} items: {counts}.\n"
+            f"{printable(str(case.path))}: {sum(outcomes.values()):,} items: {counts}.\n"
             f"{people[Decision.MATCH]:,} protected people decided match, {people[Decision.REVIEW]:,} to review; "
             f"{decided[Decision.MATCH]:,} candidates decided match, {decided[Decision.REVIEW]:,} to review.\n"
-            f"Read it with: leakmatch report {case.path}\n"
+            f"Read it with: leakmatch report {printable(str(case.path))}\n"
         )
         if case.approximate is not None:
             sys.stderr.write(" ".join(in_words(case.approximate)) + "\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leakmatch.cli import options
+from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,14 +22,15 @@ def verify(
 ) -> None:
     """Check that a case is intact and that its ledger adds up.
 
-    Every row is read and compared with the digest of the content; every source file must have exactly the items that
-    were met in it, each with one outcome. Exit code 0: intact and complete. 3: intact, but the scan has not finished
-    or something could not be read. 4: damaged or changed. The digest shows damage and careless changes; whoever can
-    write the file can compute it anew, so note it down elsewhere (it is in the report).
+    Every row is read and compared with the digest of the content; every source file and every container must have
+    exactly the items that were met in it, each with one outcome. Exit code 0: intact and complete. 3: intact, but the
+    scan has not finished or something could not be read. 4: damaged or changed. The digest shows damage and careless
+    changes; whoever can write the file can compute it anew, so note it down elsewhere (it is in the report).
 
     Example: leakmatch verify 2026-17.case
     """
     from leakmatch import errors
+    from leakmatch.case.coverage import ADVICE
     from leakmatch.case.store import Case
     from leakmatch.case.tables import unread
 
@@ -36,14 +38,16 @@ def verify(
         opened.verify()
         missed = unread(opened)
         files, read = opened.count("files"), opened.count("finished_files")
+        items = sum(opened.outcomes().values())
         lines = [
-            f"{case}: intact.",
+            f"{printable(str(case))}: intact.",
             "file structure: sound",
             f"content digest: {opened.digest}, as written",
-            f"ledger: {sum(opened.outcomes().values()):,} items, each with exactly one outcome; it adds up",
+            f"ledger: {items:,} items, each with exactly one outcome; it adds up, in each container and in all",
             f"source files: {read:,} of {files:,} read to their end",
             f"scan: {'finished' if opened.finished is not None else 'NOT FINISHED; run it again to go on'}",
             "coverage: " + (_words(missed) if missed else "everything that was met was looked at"),
+            *(f"  {outcome}: {ADVICE[outcome]}" for outcome in missed),
         ]
         complete = opened.finished is not None and not missed
     typer.echo("\n".join(lines))

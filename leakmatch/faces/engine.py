@@ -10,7 +10,7 @@ from leakmatch.arrays import BoolArray, ByteArray, FloatArray
 from leakmatch.faces.align import aligned_crops
 from leakmatch.faces.detect import detect, open_detector
 from leakmatch.faces.embed import Embedder
-from leakmatch.faces.geometry import CROP_SIZE, similarities
+from leakmatch.faces.geometry import CROP_SIZE, TEMPLATE, similarities
 from leakmatch.faces.packs import Pack
 from leakmatch.faces.picture import Picture
 from leakmatch.faces.prepared import open_prepared
@@ -20,6 +20,9 @@ from leakmatch.records import FaceBatch, TemplateBatch
 
 #: How much larger than its crop a face must be in the view that the crop is made from (docs/detection.md).
 _CROP_DETAIL: Final = 1.2
+
+#: Gray levels of contrast below which a picture is nothing that could be compared.
+_FLAT: Final = 3.0
 
 
 class FaceEngine:
@@ -56,6 +59,21 @@ class FaceEngine:
         faces = detect(self._detector, picture, everywhere=everywhere)
         return faces, _crops(picture, faces.landmarks)
 
+    def as_aligned(self, bgr: ByteArray) -> tuple[FaceBatch, ByteArray]:
+        """What :meth:`find` gives, for a picture that is an aligned crop as a whole, although no face is found in it.
+
+        Its score is 0. No face where the picture has another size than such crops, or is nearly flat.
+        """
+        if bgr.shape != (CROP_SIZE, CROP_SIZE, 3) or float(bgr.std()) < _FLAT:
+            return _no_faces()
+        faces = FaceBatch(
+            np.zeros(1, np.int32),
+            np.array([[0, 0, CROP_SIZE, CROP_SIZE]], np.float32),
+            TEMPLATE[None].astype(np.float32),
+            np.zeros(1, np.float32),
+        )
+        return faces, bgr[None].copy()
+
     def templates(
         self, faces: FaceBatch, crops: ByteArray, *, mirrored: bool = False
     ) -> tuple[TemplateBatch, TemplateBatch | None]:
@@ -85,6 +103,12 @@ class FaceEngine:
         if not fits:
             vectors[:] = 0
         return TemplateBatch(vectors, np.zeros(1, np.float32), valid & fits, self.model_id)
+
+
+def _no_faces() -> tuple[FaceBatch, ByteArray]:
+    none = np.zeros(0, np.float32)
+    faces = FaceBatch(np.zeros(0, np.int32), none.reshape(0, 4), none.reshape(0, 5, 2), none)
+    return faces, np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
 
 
 def _crops(picture: Picture, landmarks: FloatArray) -> ByteArray:

@@ -21,7 +21,7 @@ from typing import Final
 
 from leakmatch import errors
 from leakmatch.errors import LeakMatchError
-from leakmatch.locator import printable
+from leakmatch.locator import printable_lines
 from leakmatch.pipeline.channel import ChannelClosed, Message, ProtocolError, memory_file
 from leakmatch.pipeline.confine import offered
 from leakmatch.pipeline.process import TOO_MUCH, Picture, Worker, start_error
@@ -139,7 +139,7 @@ class Pool:
             except (ChannelClosed, ProtocolError) as error:
                 for message in messages:
                     message.discard()
-                self._replace(worker, str(error))
+                self._replace(worker, str(error), died=isinstance(error, ChannelClosed))
         before, self._turned = self._turned, time.monotonic()
         self._now += min(self._turned - before, LONGEST_TURN)
         self._dispatch()
@@ -169,8 +169,8 @@ class Pool:
             if not worker.ready and message.fields.get("exit_code") != errors.DEFECT:
                 raise start_error(message)
             told = str(message.fields.get("message")).strip()
-            _log.warning("a worker (%s) met a defect:\n%s", worker.role, _printable_lines(told))
-            raise ChannelClosed(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
+            _log.warning("a worker (%s) met a defect:\n%s", worker.role, printable_lines(told))
+            raise ProtocolError(f"a defect in LeakMatch ({told.splitlines()[-1] if told else 'unknown'})")
         elif worker.role == READER:
             self._heard = self._now
             self._take_from_reader(message)
@@ -345,7 +345,7 @@ class Pool:
                     raise LeakMatchError(f"A worker did not start within {START_SECONDS:.0f} seconds.")
             elif worker.resident() > memory:
                 worker.end(f"it grew past {memory >> 20:,} MiB of memory")
-            elif self._now - self._since(worker) > seconds:
+            elif worker.silence(self._now, self._since(worker)) > seconds:
                 worker.end(f"no sign of life for {seconds:g} seconds")
 
     def _since(self, worker: Worker) -> float:
@@ -361,12 +361,12 @@ class Pool:
         held = [p for p in self._queue if not p.again]
         return held + [p for w in self._workers for p in w.pictures if not p.again]
 
-    def _replace(self, worker: Worker, reason: str) -> None:
+    def _replace(self, worker: Worker, reason: str, *, died: bool = True) -> None:
         if worker not in self._workers:
             return
         shown = worker.works_on()
         self._kill(worker)
-        reason, blame = worker.death(reason)
+        reason, blame = worker.death(reason, by_itself=died)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES:
@@ -463,8 +463,3 @@ def _for_all(setup: Setup, analysers: int) -> Setup:
     items = max(setup.in_flight_items, ITEMS_EACH * analysers)
     size = max(setup.in_flight_bytes, BYTES_EACH * analysers)
     return replace(setup, in_flight_items=min(items, files // 2), in_flight_bytes=size)
-
-
-def _printable_lines(text: str) -> str:
-    """A worker's words for a log: lines stay, anything that could act on a terminal is escaped."""
-    return "\n".join(printable(line) for line in text.splitlines())

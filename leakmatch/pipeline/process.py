@@ -36,6 +36,9 @@ TOO_MUCH: Final = 4
 #: Arrow's own allocator would ask for a whole gigabyte at once, which a worker is not given.
 _SMALL_HEAPS: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 
+_BRIEF: Final = 1.0  # seconds
+_OWN_SHARE: Final = 0.1  # of the time that passes counts in any case
+
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 
 
@@ -68,6 +71,7 @@ class Worker:
     ready: bool = False
     ended: str = ""
     since: float = 0.0  # when the first of ``pictures`` came to be its next one
+    noticed: tuple[float, float] = (-1.0, 0.0)  # since when it owes something, and how long it had waited by then
     pictures: deque[Picture] = field(default_factory=deque)
 
     @classmethod
@@ -105,6 +109,19 @@ class Worker:
         """Bytes of memory that the process and its children have, 0 for one that has ended."""
         return sum(map(_resident, _with_children(self.process.pid)))
 
+    def silence(self, now: float, since: float) -> float:
+        """Seconds for which the process could have answered, of those from ``since`` to ``now``.
+
+        While it waits for a core it cannot, on a machine that has too much to do.
+        """
+        silent = now - since
+        if silent < _BRIEF:
+            return silent
+        waited = _waited(self.process.pid)
+        if self.noticed[0] != since:
+            self.noticed = since, waited
+        return max(silent - (waited - self.noticed[1]), silent * _OWN_SHARE)
+
     def end(self, reason: str) -> None:
         """Kill the process; what it has said before is still to be read."""
         self.ended = reason
@@ -128,12 +145,14 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
-    def death(self, reason: str) -> tuple[str, int]:
-        """Why it was lost, in words, and what that counts. After :meth:`kill`."""
+    def death(self, reason: str, *, by_itself: bool) -> tuple[str, int]:
+        """Why it was lost, in words, and what that counts. After :meth:`kill`; ``by_itself``: which found it dead."""
         code = self.process.returncode
         if self.ended:
             return self.ended, LOST
-        if code is not None and code < 0:
+        if by_itself and code is not None and code >= 0:
+            return f"it ended (exit code {code})", LOST
+        if by_itself and code is not None:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             return f"it was ended by {name}", KILLED if code == -signal.SIGKILL else LOST
         return reason, LOST
@@ -145,6 +164,15 @@ def _resident(process: int) -> int:
     except OSError:
         return 0
     return int(text.split()[1]) * _PAGE
+
+
+def _waited(process: int) -> float:
+    """Seconds for which the process was ready and had no core; 0 where the kernel does not tell."""
+    try:
+        text = Path(f"/proc/{process}/schedstat").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return int(text.split()[1]) / 1e9
 
 
 def _with_children(process: int) -> list[int]:

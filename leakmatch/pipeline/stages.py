@@ -25,6 +25,7 @@ from leakmatch.imaging.decode import decode, decode_larger
 from leakmatch.records import Budget, DecodedImage, FaceBatch, ImageAnalysis, Outcome
 
 _DITHER: Final = 1.0  # pixels: a blur that makes grays of black and white dots (docs/detection.md)
+_UNSEEN: Final = 0.4  # the quality, at most, of a face that the detector did not see
 CROP_QUALITY: Final = 90  # JPEG quality of the face crops kept as evidence
 
 
@@ -96,7 +97,14 @@ class Looker:
 
         picture = Picture(first, image.source_size, larger)
         faces, crops = self._engine.find(picture)
+        as_it_is = not len(faces) and not self._mirrored
+        if as_it_is:
+            faces, crops = self._engine.as_aligned(first.pixels)
         templates, plain = self._engine.templates(faces, crops, mirrored=self._mirrored)
+        detail = image.detail
+        if as_it_is and len(faces):
+            templates = replace(templates, quality=np.minimum(templates.quality, np.float32(_UNSEEN)))
+            detail = "; ".join(filter(None, (detail, "no face was found; taken for an aligned crop")))
         outcome = Outcome.DONE if len(faces) else Outcome.NO_FACE
         if failed:
             reason = f"not looked at closely, small faces may be missed: {failed[0]}"
@@ -108,7 +116,7 @@ class Looker:
         return ImageAnalysis(
             frame=image.frame,
             outcome=outcome,
-            detail=image.detail,
+            detail=detail if image.complete else image.detail,
             width=width,
             height=height,
             picture_hashes=picture_hashes([image.bgr], self._mirrored, turned=not self._mirrored),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leakmatch.errors import UsageError, os_error
-from leakmatch.locator import Locator
+from leakmatch.locator import Locator, storable
 from leakmatch.pipeline.start import Inventory, take_inventory
 from leakmatch.pipeline.tasks import FileTask
 
@@ -48,12 +48,12 @@ class Labelled:
         for link in locator.chain():
             folders = [part for part in link.name.split("/")[:-1] if part not in {"", ".", ".."}]
             if folders:
-                return folders[0]
+                return storable(folders[0])
         return ""
 
     def path(self, task: FileTask, locator: Locator) -> str:
         """Where an item is, for the user: its path in an archive, or that of its file on disk."""
-        return locator.path if locator.parent else str(self.inventory.files[task.file].path)
+        return locator.path if locator.parent else storable(str(self.inventory.files[task.file].path))
 
 
 def label(sources: Sequence[Path]) -> Labelled:

@@ -1,4 +1,4 @@
-"""Formats that the C library libarchive reads: cab, iso, cpio, ar, xar, lha, warc, rpm; and rar where unrar is missing.
+"""Formats that the C library libarchive reads: cab, iso, cpio, ar, xar, lha, rpm; and rar where unrar is missing.
 
 Nothing is extracted: the library is given blocks of the container and gives blocks of its members. Only formats and
 filters that start no program are used, and not mtree, which would read files from the disk.
@@ -6,7 +6,7 @@ filters that start no program are used, and not mtree, which would read files fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 from leakmatch.errors import ItemError
@@ -22,17 +22,16 @@ _FORMATS: Final[dict[str, tuple[str, ...]]] = {
     "cab": ("cab",),
     "iso": ("iso9660",),
     "cpio": ("cpio",),
-    "rpm": ("cpio",),
+    "rpm": ("cpio", "tar"),
     "ar": ("ar",),
     "xar": ("xar",),
     "lha": ("lha",),
-    "warc": ("warc",),
     "rar": ("rar", "rar5"),
 }
 _FILTERS: Final[dict[str, tuple[str, ...]]] = {"rpm": ("rpm", "gzip", "bzip2", "lzma", "xz", "zstd")}
 
 #: Formats whose members lie as they are, so that a member takes as many bytes as it has.
-_STORED: Final = frozenset({"iso", "cpio", "ar", "warc"})
+_STORED: Final = frozenset({"iso", "cpio", "ar"})
 #: Formats with an end mark, behind which another archive may follow.
 _ENDED: Final = frozenset({"cpio", "lha"})
 _CPIO: Final = (b"07070", b"\xc7\x71", b"\x71\xc7")
@@ -67,15 +66,16 @@ class Archive:
             kind, size = self._opening.kind, self._opening.size
             reading = Pass(self._opening.file, start, size, _FORMATS[kind], _FILTERS.get(kind, ("none",)))
             try:
-                yield from self._members(reading)
-                start = self._behind(start + reading.at)
+                ended = yield from self._members(reading)
+                start = self._behind(start + reading.at) if ended else None
             finally:
                 reading.close()
         self._beside()
         if self._failure is not None:
             raise self._failure
 
-    def _members(self, reading: Pass) -> Iterator[Member]:
+    def _members(self, reading: Pass) -> Generator[Member, None, bool]:
+        """The members of one archive; returns whether it was read to its end mark."""
         failures = 0
         while failures < _MOST_FAILURES:
             try:
@@ -84,14 +84,15 @@ class Archive:
                 self._failed(error)
                 failures += 1
                 if reading.is_over:
-                    return
+                    return False
                 continue
             if entry is None:
-                return
+                return True
             failures = 0
             if not entry.is_folder:
                 with Once(_checked(reading, entry), self._opening.scratch) as once:
                     yield self._member(reading, entry, once)
+        return False
 
     def _failed(self, error: ItemError) -> None:
         self._failure = self._failure or error
@@ -145,9 +146,8 @@ class Archive:
             self._failed(unsupported("it has a UDF file system as well, which is not read by this version"))
         elif self._opening.kind == "cab" and (flags := self._cab_flags()):
             where = "before" if flags == _CAB_BEFORE else "behind" if flags == _CAB_BEHIND else "before and behind"
-            self._failed(
-                volume_missing(f"one cabinet of a set, which goes on {where} it; members in two cabinets are not read")
-            )
+            # Whatever else was met has to do with it.
+            self._failure = volume_missing(f"one cabinet of a set, which goes on {where} it; such sets are not read")
 
     def _has_udf(self) -> bool:
         for sector in _DESCRIPTORS:

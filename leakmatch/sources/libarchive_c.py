@@ -206,6 +206,8 @@ class Pass:
             read, skip, _ = self._callbacks
             self._opened = True
             self._check(self._library.status("read_open2", self._archive, None, None, read, skip, None))
+        if self.is_over:  # the library may crash where it is asked again after a fatal error
+            raise corrupt("behind a damaged member nothing more can be read")
         pointer = c_void_p()
         self.warning = None
         for _ in range(_RETRIES):
@@ -221,7 +223,7 @@ class Pass:
     def blocks(self) -> Iterator[bytes]:
         """The bytes of the member that :meth:`next` has come to, holes filled with zeros."""
         block, size, offset = c_void_p(), c_size_t(), c_int64()
-        at, warning = 0, None
+        at, empty, warning = 0, 0, None
         while True:
             block.value, size.value, offset.value = None, 0, at
             code = self._library.status(
@@ -245,6 +247,9 @@ class Pass:
             for start in range(0, size.value, CHUNK):
                 yield ctypes.string_at((block.value or 0) + start, min(size.value - start, CHUNK))
             at += size.value
+            empty = 0 if size.value else empty + 1
+            if empty > _RETRIES:
+                raise warning or corrupt("the library gives nothing of it, and no end")
         if warning is not None:
             raise warning
 

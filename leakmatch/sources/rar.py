@@ -6,23 +6,33 @@ import contextlib
 import io
 import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.guard import encrypted, extra_missing, over_budget, volume_missing
+from leakmatch.sources.guard import (
+    corrupt,
+    encrypted,
+    extra_missing,
+    over_budget,
+    truncated,
+    unsupported,
+    volume_missing,
+)
 from leakmatch.sources.libarchive import open_libarchive
 from leakmatch.sources.members import Container, Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.once import Once
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.rar_header import Main, find_start, read_main
+from leakmatch.sources.rar_header import SIGNATURE, Main, find_start, read_layout, read_main
+from leakmatch.sources.streams import Range
 from leakmatch.sources.unrar import LIST, READ, Header, Locked, Rar, is_installed, pulled
 
 _STUB: Final = 1 << 20
 _MAIN: Final = 4096
+_MOST_REOPENED: Final = 1000  # times, since each goes over all headers before
 _LONGEST_TARGET: Final = 4096  # of a link; more is no target
 
 
@@ -36,7 +46,7 @@ def open_rar(opening: Opening) -> Container:
     except ItemError:  # the library will say what it makes of it
         main = Main(0, is_solid=True)
     if is_installed():
-        return RarArchive(opening, main)
+        return RarArchive(opening, main, start)
     if main.is_locked or main.is_volume:
         raise extra_missing("Rar archives that are locked or in several parts", "rar")
     return open_libarchive(opening)
@@ -45,10 +55,11 @@ def open_rar(opening: Opening) -> Container:
 class RarArchive:
     """A rar archive, on disk or copied to where it has a path."""
 
-    def __init__(self, opening: Opening, main: Main) -> None:
+    def __init__(self, opening: Opening, main: Main, start: int) -> None:
         self.notes: list[Note] = []
         self._opening = opening
         self._main = main
+        self._start = start
         self._is_solid = main.is_solid or main.is_locked  # of a locked one it is not known
         self._password: bytes | None = None
         self._allowed = opening.budget.memory * 5 // 8
@@ -58,7 +69,7 @@ class RarArchive:
     def members(self) -> Iterator[Member]:
         """Every member in stored order; folders are left out. A set of parts is read from its first."""
         with ExitStack() as stack:
-            path = stack.enter_context(self._opening.path())
+            path = stack.enter_context(self._path_of_it())
             if not _is_text(path):  # UnRAR takes no other names
                 path = Path(f"/proc/self/fd/{stack.enter_context(path.open('rb')).fileno()}")
             self._path = path
@@ -66,8 +77,22 @@ class RarArchive:
             if survey.locked is not None and self._password is None:
                 self._find_password(path, lambda password: self._opens_member(path, password, survey.locked or 0))
             yield from self._read(path, survey)
+        self._compare()
         if self._failure is not None:
             raise self._failure
+
+    @contextmanager
+    def _path_of_it(self) -> Iterator[Path]:
+        """A path of the archive; of a copy where a signature before it would mislead UnRAR."""
+        opening = self._opening
+        opening.file.seek(0)
+        if opening.file.read(self._start + len(SIGNATURE)).find(SIGNATURE) == self._start:
+            with opening.path() as path:
+                yield path
+        else:
+            behind = Range(opening.file, self._start, opening.size - self._start)
+            with opening.scratch.copied(cast(BinaryIO, behind)) as path:
+                yield path
 
     def _open(self, path: Path, mode: int, password: bytes | None) -> Rar:
         self._opening.pulse()
@@ -80,6 +105,16 @@ class RarArchive:
         elif archive is not None and archive.missing is not None:
             error = self._part_missing(archive.missing)
         self._failure = self._failure or error
+
+    def _compare(self) -> None:
+        """Tell what UnRAR does not: that the archive was cut, and what it passes over."""
+        if not self._main.version or self._main.is_locked or self._failure is not None:
+            return
+        layout = read_layout(self._opening.file, self._start, self._main)
+        if layout.streams:
+            self._failed(unsupported(f"it has {layout.streams} alternate data streams, which are not read"))
+        elif not layout.ends:
+            self._failed(truncated("the archive ends without an end mark; members may be missing"))
 
     def _note(self, note: Note) -> None:
         if note not in self.notes:
@@ -153,14 +188,21 @@ class RarArchive:
             return
         archive = self._open(path, READ, self._password)
         try:
-            index = 0
+            index = reopened = 0
             while (header := self._next(archive)) is not None:
                 state = _State(index)
                 index += 1
                 if not header.is_folder:
                     yield from self._member(archive, header, state)
-                if state.left and not self._is_solid:
+                # UnRAR goes on behind neither a member that was left nor one that was damaged.
+                if state.failed and archive.missing is not None:
+                    return
+                if state.failed or (state.left and not self._is_solid):
                     archive.close()
+                    reopened += 1
+                    if self._is_solid or reopened > _MOST_REOPENED:
+                        yield from self._behind(path, index)
+                        return
                     archive = self._at(path, index)
                 elif not state.begun and not self._passed_over(archive):
                     return
@@ -202,6 +244,16 @@ class RarArchive:
             archive.skip()
         return archive
 
+    def _behind(self, path: Path, index: int) -> Iterator[Member]:
+        """The members from the one at ``index`` on, which can be listed only."""
+        why = "members before it are damaged, and without them it cannot be unpacked"
+        with self._open(path, LIST, self._password) as archive:
+            while (header := self._next(archive)) is not None:
+                index -= 1
+                if index < 0 and not header.is_folder:
+                    yield _member(header, _nothing, corrupt(why))
+                archive.skip()
+
     def _listed(self, path: Path, survey: _Survey) -> Iterator[Member]:
         """The members, of which none can be read for want of memory."""
         need = f"it needs a dictionary of {survey.dictionary >> 20} MiB, and {self._allowed >> 20} MiB are allowed"
@@ -240,7 +292,7 @@ class RarArchive:
             state.left = False
             yield from self._otherwise(state.index)
         except ItemError as error:
-            state.left = False
+            state.left, state.failed = False, True
             if archive.missing is not None:
                 self._failed(error, archive)
                 raise self._part_missing(archive.missing) from None
@@ -278,11 +330,12 @@ class _Survey:
 
 @dataclass(slots=True)
 class _State:
-    """Of the reading of a member: how manieth it is, whether it began, and whether it was left before its end."""
+    """Of the reading of the member ``index``: whether it began, was left before its end, or failed."""
 
     index: int
     begun: bool = False
     left: bool = False
+    failed: bool = False
 
 
 def _member(header: Header, reopen: Callable[[], BinaryIO], problem: ItemError | None) -> Member:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final
 
 from leakmatch.errors import ItemError
 from leakmatch.sources.guard import corrupt
+from leakmatch.sources.streams import FURTHEST
 
 SIGNATURE: Final = b"Rar!\x1a\x07"
 _OLD: Final = SIGNATURE + b"\0"
@@ -22,6 +23,10 @@ _MAIN, _LOCK = 1, 4
 _OLD_VOLUME, _OLD_SOLID, _OLD_LOCKED = 0x1, 0x8, 0x80
 _VOLUME, _NUMBERED, _SOLID = 0x1, 0x2, 0x4
 _HAS_EXTRA, _HAS_DATA = 0x1, 0x2
+_SERVICE, _END = 3, 5
+_OLD_FILE, _OLD_SERVICE, _OLD_END = 0x74, 0x7A, 0x7B
+_OLD_HAS_DATA, _OLD_LARGE = 0x8000, 0x100
+_STREAM: Final = b"STM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +100,62 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
         if not byte & 0x80:
             break
     return value, at
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``ends``: whether the blocks go on to the end mark. ``streams``: how many alternate data streams there are."""
+
+    ends: bool
+    streams: int
+
+
+def read_layout(file: BinaryIO, start: int, main: Main) -> Layout:
+    """Follow the blocks from the signature at ``start``; good for archives whose headers are not locked."""
+    at, streams = start + (len(_NEW) if main.version == 5 else len(_OLD)), 0
+    block = _new_block if main.version == 5 else _old_block
+    while True:
+        file.seek(min(at, FURTHEST))
+        head = file.read(_LONGEST)
+        try:
+            found = block(head)
+        except IndexError:
+            return Layout(False, streams)
+        if found.is_end:
+            return Layout(True, streams)
+        streams += found.is_stream
+        at += found.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    size: int
+    is_end: bool
+    is_stream: bool
+
+
+def _old_block(head: bytes) -> _Block:
+    kind, flags, size = head[2], int.from_bytes(head[3:5], "little"), int.from_bytes(head[5:7], "little")
+    if size < 7:
+        raise IndexError
+    is_file = kind in (_OLD_FILE, _OLD_SERVICE)
+    if is_file or flags & _OLD_HAS_DATA:
+        data = int.from_bytes(head[7:11], "little")
+        if is_file and flags & _OLD_LARGE:
+            data |= int.from_bytes(head[32:36], "little") << 32
+        name_at = 40 if flags & _OLD_LARGE else 32
+        return _Block(size + data, False, kind == _OLD_SERVICE and head[name_at : name_at + 3] == _STREAM)
+    return _Block(size, kind == _OLD_END, False)
+
+
+def _new_block(head: bytes) -> _Block:
+    size, start = _number(head, 4)
+    kind, at = _number(head, start)
+    flags, at = _number(head, at)
+    data = 0
+    if flags & _HAS_EXTRA:
+        _, at = _number(head, at)
+    if flags & _HAS_DATA:
+        data, at = _number(head, at)
+    is_stream = kind == _SERVICE and _STREAM in head[at : start + size]
+    return _Block(start + size + data, kind == _END, is_stream)

@@ -74,7 +74,8 @@ READERS: Final[dict[str, str]] = {
     "tar": "tar:open_tar",
     "7z": "sevenzip:open_sevenzip",
     "rar": "rar:open_rar",
-    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "warc", "xar"), "libarchive:open_libarchive"),
+    "warc": "warc:open_warc",
+    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "xar"), "libarchive:open_libarchive"),
     **dict.fromkeys(
         ("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "lzop", "compress"), "compressed:open_compressed"
     ),

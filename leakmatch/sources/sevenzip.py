@@ -98,9 +98,9 @@ class SevenZip:
         raise corrupt("its header is packed too often")
 
     def _unpacked_header(self, streams: Streams) -> bytes:
-        part = next(self._parts(streams), None)
+        part = next(self._parts(streams, is_header=True), None)
         if part is None:
-            return b"\1\0"
+            raise corrupt("its header is packed, and the packed one is missing")
         if part.size > LARGEST:
             raise over_budget(f"its header has more than {LARGEST} bytes")
         if part.folder.problem is not None:
@@ -110,7 +110,7 @@ class SevenZip:
 
     # Members
 
-    def _parts(self, streams: Streams) -> Iterator[_Part]:
+    def _parts(self, streams: Streams, *, is_header: bool = False) -> Iterator[_Part]:
         """All data that the folders unpack to, in order."""
         at = self._start + START + streams.packed_at
         packed = coder = index = 0
@@ -128,7 +128,7 @@ class SevenZip:
             for _ in range(streams.counts[number]):
                 part = _Part(folder, start, streams.sizes[index], streams.crc(index))
                 if not start:
-                    self._unlock(folder, part)
+                    self._unlock(folder, part, is_header=is_header)
                 yield part
                 start += part.size
                 index += 1
@@ -147,19 +147,31 @@ class SevenZip:
 
     # Passwords
 
-    def _unlock(self, folder: _Folder, first: _Part) -> None:
+    def _unlock(self, folder: _Folder, first: _Part, *, is_header: bool) -> None:
         """Find the password of a folder, or say that it stays locked."""
         if all(coder.method != AES for coder in folder.chain.coders):
             return
         for password in self._opening.passwords:
             folder.unlock(partial(self._keys.key, password))
-            if self._opens(first, quick=password == self._password):
+            if self._opens_header(first) if is_header else self._opens(first, quick=password == self._password):
                 if password != self._password:
                     self._password = password
                     self._note(self._opening.passwords.worked(password))
                 folder.rewind()
                 return
         folder.problem = encrypted(self._opening.passwords.failed())
+
+    def _opens_header(self, first: _Part) -> bool:
+        """Whether the data is a header, which may have no checksum."""
+        if first.size > LARGEST:
+            return True  # and is refused for that
+        first.folder.rewind()
+        try:
+            with reading("the header"):
+                read_header(b"".join(first.blocks()))
+        except ItemError:
+            return False
+        return True
 
     def _opens(self, first: _Part, *, quick: bool) -> bool:
         """Whether the data makes sense. ``quick``: the password opened something else before."""
@@ -189,7 +201,7 @@ class _Folder:
     packed_size: int
     problem: ItemError | None = None
     _blocks: Blocks | None = None
-    _rest: bytes = b""
+    _rest: memoryview = memoryview(b"")  # noqa: RUF009 - nothing changes it
     _at: int = 0
     _error: Exception | None = None
     _unpacking: Unpacking | None = None
@@ -202,7 +214,7 @@ class _Folder:
         """Begin anew."""
         for file in self.packed:
             file.seek(0)
-        self._blocks, self._rest, self._at, self._error = None, b"", 0, None
+        self._blocks, self._rest, self._at, self._error = None, memoryview(b""), 0, None
 
     def stored(self, size: int) -> int:
         """The share that a member of that size has in the packed bytes; at least 1."""
@@ -229,13 +241,13 @@ class _Folder:
                 block = next(self._blocks, None)
                 if block is None:
                     raise EOFError
-                self._rest = block
+                self._rest = memoryview(block)
         except Exception as error:
             self._error = error  # for the members behind it
             raise
-        block, self._rest = self._rest[:most], self._rest[most:]
-        self._at += len(block)
-        return block
+        taken, self._rest = self._rest[:most], self._rest[most:]
+        self._at += len(taken)
+        return bytes(taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,11 +244,11 @@ class _Video:
             if last:
                 frames += self._sent(context, None)[0]
             for frame in frames:
-                seconds = _shown_at(frame, packets, group, shown)
+                seconds = _shown_at(frame, stream.time_base, packets, group, shown)
                 shown += 1
                 # Frames of the group before may follow a key frame in the file, and cannot be decoded without it.
                 if seconds >= packets.seconds[group.start] - _SAME_TIME:
-                    yield frame, seconds, at / len(packets.keys)
+                    yield frame, seconds, (at + 1) / len(packets.keys)
             if last:
                 context.flush_buffers()
                 group = next(waiting, None)
@@ -314,11 +314,12 @@ def _seconds(packet: Any) -> float:
     return float("nan") if stamp is None else float(stamp * packet.time_base)
 
 
-def _shown_at(frame: Any, packets: Table, group: Group, shown: int) -> float:
+def _shown_at(frame: Any, time_base: Any, packets: Table, group: Group, shown: int) -> float:
     """The second of a frame that its group gave after ``shown`` others."""
-    if packets.origin is None or frame.time is None:
+    stamp = frame.dts if frame.pts is None else frame.pts
+    if packets.origin is None or stamp is None or time_base is None:
         return float(packets.seconds[min(group.start + shown, len(packets.seconds) - 1)])
-    return min(max(float(frame.time) - packets.origin, 0.0), packets.length) + 0.0
+    return min(max(float(stamp * time_base) - packets.origin, 0.0), packets.length)
 
 
 def _pixels(stream: Any) -> int:

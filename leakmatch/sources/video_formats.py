@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import BinaryIO, Final
 
 from leakmatch.sources.streams import FURTHEST
@@ -23,8 +22,11 @@ DEMUXERS: Final[dict[str, str]] = {
 
 #: Brands of ISO media files that are pictures: those that :mod:`leakmatch.imaging.sniff` takes for its own.
 PICTURE_BRANDS: Final = frozenset(
-    b"avif avis heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 miaf jpeg jpgs j2ki avci avcs crx ".split(b" ")
-) | {b"crx "}
+    (
+        *b"avif avis heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 miaf jpeg jpgs j2ki avci avcs".split(),
+        b"crx ",
+    )
+)
 
 _ASF: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _EBML: Final = b"\x1aE\xdf\xa3"
@@ -153,8 +155,3 @@ def _vint(data: bytes, at: int) -> tuple[int, int]:
         return 0, 0
     width = 9 - data[at].bit_length()
     return int.from_bytes(data[at : at + width], "big") & ((1 << (7 * width)) - 1), width
-
-
-def seekable_size(file: BinaryIO) -> int:
-    """The number of bytes of ``file``."""
-    return file.seek(0, io.SEEK_END)

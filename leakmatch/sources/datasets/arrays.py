@@ -13,9 +13,12 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from leakmatch.sources.guard import over_budget
+
 #: The shortest side of a picture; smaller arrays are numbers of some other kind.
 SMALLEST: Final = 16
 LARGEST: Final = 1 << 16
+_MAX_BYTES: Final = 128 << 20  # of one picture in its array; it is held in memory more than once
 _FLAT_RATIO: Final = 3  # of the sides of a single two-dimensional array; a table is longer
 
 
@@ -77,6 +80,14 @@ def layout(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layout | None:
         return Layout(shape[:-2], shape[-2:], "HW") if _sides(shape[-2:]) else None
     is_flat = dtype.itemsize == 1 and _sides(shape) and max(shape) <= _FLAT_RATIO * min(shape)
     return Layout((), shape, "HW") if is_flat else None
+
+
+def check_size(found: Layout, dtype: np.dtype[Any], pixels: int) -> None:
+    """Raise :class:`ItemError` (``over-budget``) for pictures that are too large to be made."""
+    if found.pixels > pixels:
+        raise over_budget(f"a picture of more than {pixels:,} pixels")
+    if found.values * dtype.itemsize > _MAX_BYTES:
+        raise over_budget(f"a picture whose numbers take more than {_MAX_BYTES >> 20} MiB")
 
 
 def _sides(sides: tuple[int, ...]) -> bool:

@@ -7,7 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, cast
 
+import numpy as np
+
 from leakmatch.errors import ItemError
+from leakmatch.sources.datasets.arrays import check_size, layout, picture_file
 from leakmatch.sources.datasets.text import Search, picture_in_base64
 from leakmatch.sources.guard import corrupt, encrypted, extra_missing, over_budget, reading
 from leakmatch.sources.members import Member, Note
@@ -87,12 +90,32 @@ class Columns:
             yield from _text(name, memoryview(value.as_buffer()), stored)
         elif types.is_struct(kind):
             yield from self._struct(value, column, name, stored, depth)
-        elif is_list(self.pyarrow, kind) and is_byte(self.pyarrow, kind.value_type):
-            if value.values is not None and not value.values.null_count:
-                yield _member(name, memoryview(value.values.to_numpy().tobytes()), stored)
+        elif is_list(self.pyarrow, kind) and types.is_primitive(leaf(self.pyarrow, kind)):
+            yield from self._numbers(value, name, stored)
         elif is_list(self.pyarrow, kind) and value.values is not None:
             for index in range(len(value.values)):
                 yield from self._value(value.values[index], column, f"{name}[{index}]", stored, depth + 1)
+
+    def _numbers(self, value: Any, name: str, stored: int) -> Iterator[Member]:
+        """Lists of numbers: bytes, or pictures in lists of lists."""
+        shape: list[int] = []
+        flat = value.values
+        while flat is not None and is_list(self.pyarrow, flat.type):
+            shape.append(len(flat))
+            flat = flat.flatten()
+        if flat is None or flat.null_count or not len(flat):
+            return
+        numbers = flat.to_numpy(zero_copy_only=False)
+        full = tuple(side // before for side, before in zip((*shape, len(flat)), (1, *shape), strict=True))
+        found = layout(full, numbers.dtype) if int(np.prod(full)) == len(flat) else None
+        if found is not None:
+            check_size(found, numbers.dtype, self.opening.budget.pixels)
+            pictures = numbers.reshape((found.count, *found.shape))
+            for number, picture in enumerate(pictures):
+                data = memoryview(picture_file(picture, found.order).read())
+                yield _member(name + found.suffix(number), data, stored)
+        elif is_byte(self.pyarrow, flat.type):
+            yield _member(name, memoryview(numbers.tobytes()), stored)
 
     def _struct(self, value: Any, column: str, name: str, stored: int, depth: int) -> Iterator[Member]:
         names = [field.name for field in value.type]
@@ -139,6 +162,15 @@ def is_byte(pyarrow: Any, kind: Any) -> bool:
     return bool(pyarrow.types.is_uint8(kind) or pyarrow.types.is_int8(kind))
 
 
+def leaf(pyarrow: Any, kind: Any) -> Any:
+    """The type inside lists of lists."""
+    for _ in range(_MAX_DEPTH):
+        if not is_list(pyarrow, kind):
+            break
+        kind = kind.value_type
+    return kind
+
+
 def _may_hold(pyarrow: Any, kind: Any, depth: int = 0) -> bool:
     """Whether values of an Arrow type have bytes or texts in them."""
     types = pyarrow.types
@@ -146,8 +178,10 @@ def _may_hold(pyarrow: Any, kind: Any, depth: int = 0) -> bool:
         return False
     if isinstance(kind, pyarrow.BaseExtensionType):
         return _may_hold(pyarrow, kind.storage_type, depth + 1)
+    if is_list(pyarrow, kind) and types.is_primitive(leaf(pyarrow, kind)):
+        return is_byte(pyarrow, kind.value_type) or is_list(pyarrow, kind.value_type)
     if types.is_dictionary(kind) or is_list(pyarrow, kind):
-        return is_byte(pyarrow, kind.value_type) or _may_hold(pyarrow, kind.value_type, depth + 1)
+        return _may_hold(pyarrow, kind.value_type, depth + 1)
     if types.is_struct(kind):
         return any(_may_hold(pyarrow, field.type, depth + 1) for field in kind)
     return is_bytes(pyarrow, kind) or is_string(pyarrow, kind)

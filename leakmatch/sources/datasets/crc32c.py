@@ -6,6 +6,7 @@ of zero bytes does to a checksum (the checksum is linear over GF(2)).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint32]
 
 _POLYNOMIAL: Final = 0x82F63B78  # reflected
-_LANES: Final = 1024
-_LONG: Final = 1 << 15
+_MOST_LANES: Final = 4096
+_LONG: Final = 1 << 11
 _ALL: Final = 0xFFFFFFFF
 
 
@@ -34,13 +35,14 @@ def crc32c(data: bytes | memoryview, before: int = 0) -> int:
     """The checksum of ``data``, behind bytes whose checksum is ``before``."""
     crc = before ^ _ALL
     if len(data) >= _LONG:
-        length = len(data) // _LANES
-        lanes = np.frombuffer(data, np.uint8, _LANES * length).reshape(_LANES, length).T.copy()
-        crcs = np.zeros(_LANES, np.uint32)
+        count = min(1 << len(data).bit_length() - 5, _MOST_LANES)
+        length = len(data) // count
+        lanes = np.frombuffer(data, np.uint8, count * length).reshape(count, length).T.copy()
+        crcs = np.zeros(count, np.uint32)
         crcs[0] = crc
         for column in lanes:
             crcs = (crcs >> 8) ^ _TABLE[(crcs ^ column) & 0xFF]
-        crc, data = _joined(crcs, length), data[_LANES * length :]
+        crc, data = _joined(crcs, length), data[count * length :]
     for byte in data:
         crc = (crc >> 8) ^ _PLAIN[(crc ^ byte) & 0xFF]
     return crc ^ _ALL
@@ -77,6 +79,7 @@ def _joined(crcs: Words, length: int) -> int:
     return int(crcs[0])
 
 
+@lru_cache(maxsize=64)
 def _zeros(length: int) -> Words:
     """What ``length`` zero bytes make of each single bit: uint32[32]."""
     result, power = _bits(), _bits()

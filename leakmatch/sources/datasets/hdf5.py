@@ -8,12 +8,13 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.datasets.arrays import Layout, describe, layout, picture_file
+from leakmatch.sources.datasets.arrays import Layout, check_size, describe, layout, picture_file
+from leakmatch.sources.datasets.hdf5_heap import REFERENCE_SIZE, GlobalHeap
 from leakmatch.sources.guard import extra_missing, over_budget, reading, unsupported
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
@@ -21,6 +22,7 @@ from leakmatch.sources.opening import Opening
 from leakmatch.sources.streams import Range
 
 _MAX_CHUNK: Final = 64 << 20  # a chunk is expanded as a whole
+_MAX_VALUE: Final = 256 << 20
 _MAX_DEPTH: Final = 64
 _MAX_PATH: Final = 4096
 _DEFLATE, _FLETCHER32 = 1, 3
@@ -43,6 +45,7 @@ class Hdf5:
         self.notes: list[Note] = []
         self._opening = opening
         self._h5py = h5py
+        self._heap = GlobalHeap(opening.file, opening.size, 0)
         self._seen: set[Any] = set()
         self._failure: ItemError | None = None
 
@@ -51,6 +54,7 @@ class Hdf5:
         source = Range(self._opening.file, 0, self._opening.size)
         with reading("the HDF5 file"):
             file = self._h5py.File(source, "r", rdcc_nbytes=_CACHE)
+        self._heap = GlobalHeap(self._opening.file, self._opening.size, file.userblock_size)
         try:
             yield from self._group(file, "", 0)
         finally:
@@ -167,6 +171,8 @@ class Hdf5:
     def _values(self, dataset: Any, name: str, owner: Any = None) -> Iterator[Member]:
         """Values of bytes, one after the other."""
         owner = dataset if owner is None else owner
+        if owner.dtype.itemsize > _MAX_CHUNK:
+            raise over_budget(f"values of more than {_MAX_CHUNK >> 20} MiB")
         shape = owner.shape
         count = int(np.prod(shape, dtype=object))
         stored = max(owner.id.get_storage_size() // max(count, 1), 1)
@@ -176,15 +182,34 @@ class Hdf5:
 
             def reopen(index: tuple[int, ...] = index) -> BinaryIO:
                 with reading("the value"):
-                    return io.BytesIO(_as_bytes(dataset[index]))
+                    place = self._reference(owner, index[0]) if owner is dataset and index else None
+                    if place is None:
+                        return io.BytesIO(_as_bytes(dataset[index]))
+                    start, size = self._heap.value(place)
+                    return cast(BinaryIO, Range(self._opening.file, start, size, strict=True))
 
             yield _member(name + suffix, stored, reopen)
+
+    def _reference(self, dataset: Any, number: int) -> int | None:
+        """Where in the file the reference to a value of any length is; ``None`` where only HDF5 can tell."""
+        if len(dataset.shape) != 1 or self._h5py.check_vlen_dtype(dataset.dtype) is None:
+            return None
+        if dataset.id.get_type().get_size() != REFERENCE_SIZE:
+            return None
+        start: int | None = None
+        if dataset.chunks is None:
+            start = dataset.id.get_offset()
+        elif dataset.id.get_create_plist().get_nfilters() == 0:
+            first = number - number % dataset.chunks[0]
+            start = dataset.id.get_chunk_info_by_coord((first,)).byte_offset
+            number -= first
+        return None if start is None else start + number * REFERENCE_SIZE
 
     def _bytes(self, dataset: Any, name: str) -> Member:
         """A row of bytes: a picture in itself."""
         size = dataset.shape[0]
-        if size > self._opening.budget.member_bytes:
-            raise over_budget(f"the picture has more than {self._opening.budget.member_bytes} bytes")
+        if size > _MAX_VALUE:
+            raise over_budget(f"a row of more than {_MAX_VALUE >> 20} MiB")
 
         def blocks() -> BinaryIO:
             with reading("the dataset"):
@@ -193,8 +218,7 @@ class Hdf5:
         return _member(name, max(dataset.id.get_storage_size(), 1), blocks)
 
     def _pictures(self, dataset: Any, name: str, found: Layout) -> Iterator[Member]:
-        if found.pixels > self._opening.budget.pixels:
-            raise over_budget(f"a picture of more than {self._opening.budget.pixels:,} pixels")
+        check_size(found, dataset.dtype, self._opening.budget.pixels)
         stored = max(dataset.id.get_storage_size() // found.count, 1)
         for number in self._numbers(dataset, found.count):
             index = found.index(number)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.lib.format import descr_to_dtype
 
-from leakmatch.sources.datasets.arrays import Layout, blocks_of, describe, layout, picture_file
+from leakmatch.sources.datasets.arrays import Layout, blocks_of, check_size, describe, layout, picture_file
 from leakmatch.sources.guard import corrupt, over_budget, truncated, unsupported
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.opening import Opening
@@ -41,9 +41,10 @@ class Npy:
         name = self._name()
         if dtype.kind in "uiV" and dtype.itemsize == 1 and len(shape) <= 1:
             yield self._bytes(name, start, min(size, room))
+        elif dtype.kind in "SV" and dtype.names is None:
+            yield from self._values(name, start, dtype.itemsize, min(size, room))
         elif found := layout(shape, dtype):
-            if found.pixels > self._opening.budget.pixels:
-                raise over_budget(f"a picture of more than {self._opening.budget.pixels:,} pixels")
+            check_size(found, dtype, self._opening.budget.pixels)
             yield from pictures_of(self._opening, name, found, dtype, Range(self._opening.file, start, room), fortran)
         else:
             raw = name.encode("utf-8", "surrogateescape")
@@ -58,6 +59,12 @@ class Npy:
         return Member(
             raw, name, max(size, 1), lambda: cast(BinaryIO, Range(self._opening.file, start, size, strict=True)), size
         )
+
+    def _values(self, name: str, start: int, each: int, room: int) -> Iterator[Member]:
+        """Values of bytes of one size; what is shorter is filled up with zeros."""
+        for number in range(-(-room // each) if each else 0):
+            self._opening.pulse()
+            yield self._bytes(f"{name}[{number}]", start + number * each, each)
 
     def _name(self) -> str:
         base = self._opening.name.rsplit("/", 1)[-1]

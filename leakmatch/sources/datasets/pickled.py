@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, cast
 import numpy as np
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.datasets.arrays import describe, layout
+from leakmatch.sources.datasets.arrays import check_size, describe, layout
 from leakmatch.sources.datasets.npy import pictures_of
 from leakmatch.sources.datasets.opcodes import Machine
 from leakmatch.sources.datasets.pickle_steps import STEPS
@@ -96,10 +96,8 @@ class Pickle:
             yield Member(name.encode(), name, max(size, 1), lambda: data.open(self._opening.file))
         elif found is None:
             yield Member(name.encode(), name, max(size, 1), io.BytesIO, size, aside=describe(shape, dtype))
-        elif found.pixels > self._opening.budget.pixels:
-            problem = over_budget(f"a picture of more than {self._opening.budget.pixels:,} pixels")
-            yield Member(name.encode(), name, 1, io.BytesIO, problem=problem)
         else:
+            check_size(found, dtype, self._opening.budget.pixels)
             yield from pictures_of(self._opening, name, found, dtype, self._plain(array.data), array.fortran)
 
     def _plain(self, data: Data) -> Range:

@@ -302,6 +302,8 @@ def _raw(text: Any) -> bytes:
 def _samples(data: bytes, width: int, height: int, channels: int, bits: int) -> NDArray[np.uint8]:
     """The numbers of a picture, uint8[H,W,C]; missing rows are 0. Of 16 bits the upper 8."""
     row = (width * channels * bits + 7) // 8
+    if row * height > 2 * _MOST:
+        raise over_budget(f"a picture whose numbers take more than {2 * _MOST >> 20} MiB")
     rows = np.frombuffer(data[: row * height].ljust(row * height, b"\0"), np.uint8).reshape(height, row)
     if bits == 16:
         rows = rows[:, ::2]

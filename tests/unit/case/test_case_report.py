@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leakmatch.case import sections
-from leakmatch.case.coverage import IN_WORDS, coverage, unread_items
+from leakmatch.case.coverage import ADVICE, IN_WORDS, coverage, unread_items
 from leakmatch.case.decisions import Judge
 from leakmatch.case.markup import Html, count, figure, join, plural, safe, shorten, size, table, tag
 from leakmatch.case.report import report
@@ -457,3 +457,20 @@ def test_evidence_of_a_picture_alone_has_no_box(case):
     (finding,) = (f for f in summarise(case, Judge.of(case), 9).strongest if f.candidate.face is None)
     assert finding.candidate.key == Key(0, 1)
     assert finding.candidate.evidence is Evidence.SAME_PICTURE
+
+
+def test_sources_come_worst_first_with_a_total_and_what_to_do(tmp_path, kit):
+    w = kit.Writer(tmp_path / "w.case", ["good", "bad.zip"], [(0, "a.jpg"), (1, "/bad.zip")])
+    w.picture(0, w.roots[0])
+    locked = w.roots[1].child("zip", "l.jpg", b"l.jpg")
+    w.plain(1, locked, Outcome.NEEDS_PASSWORD, detail="locked with a password")
+    rows = w.roots[1].child("zip", "r.parquet", b"r.parquet", 1)
+    w.plain(1, rows, Outcome.NEEDS_EXTRA, detail="Parquet files need: pip install 'leakmatch[datasets]'")
+    w.close()
+    with Case.open(tmp_path / "w.case") as case:
+        assert [share.source for share in coverage(case, 9).sources] == ["bad.zip", "good"]
+        words = Page(report(case)).words
+    assert words.index("bad.zip") < words.index("All sources")
+    assert "scan into a new case with --passwords FILE" in words
+    assert "pip install 'leakmatch[datasets]'" in words
+    assert ADVICE.keys() == set(Outcome) - LOOKED_AT

@@ -137,6 +137,13 @@ def test_a_row_of_bytes_is_read_as_a_file():
     assert walk.pictures == [picture(1)]
 
 
+def test_values_of_bytes_of_one_size():
+    values = np.array([np.void(picture(n)) for n in range(3)])
+    walk = walked(datasets.npy(values), name="a.npy")
+    assert walk.pictures == [picture(n) for n in range(3)]
+    assert [e.locator.name for e in walk.below(1)] == ["a[0]", "a[1]", "a[2]"]
+
+
 def test_an_npz_is_a_zip_of_arrays():
     file = io.BytesIO()
     stack = RANDOM.integers(0, 256, (3, 20, 30, 3), dtype=np.uint8)

@@ -12,6 +12,9 @@ import pytest
 from archives import PICTURES, picture, walked
 
 from leakmatch.records import Budget, Outcome
+from leakmatch.sources.datasets.arrays import picture_file
+from leakmatch.sources.opening import Opening
+from leakmatch.sources.registry import open_container
 
 
 def names(walk):
@@ -34,6 +37,18 @@ def test_bytes_of_one_size_and_lists_of_numbers():
         "numbers": pa.array([list(picture(3)), list(picture(4))], pa.list_(pa.uint8())),
     })  # fmt: skip
     assert walked(datasets.in_parquet(table)).pictures == [picture(n) for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_arrays_in_lists_of_lists(dtype):
+    photo = np.random.default_rng(1).integers(0, 256, (20, 30, 3)).astype(dtype)
+    rows = pa.list_(pa.list_(pa.list_(pa.from_numpy_dtype(photo.dtype))))
+    table = pa.table({"x": pa.array([photo.tolist()] * 2, rows),
+                      "feature": pa.array([[0.5] * 512] * 2)})  # fmt: skip
+    data = datasets.in_parquet(table)
+    opening = Opening("parquet", io.BytesIO(data), len(data), "x")
+    found = {member.name: member.open().read() for member in open_container(opening).members()}
+    assert found == dict.fromkeys(("x[0]", "x[1]"), picture_file(photo, "HWC").read())
 
 
 def test_lists_and_structs_inside_each_other():

@@ -163,3 +163,18 @@ def test_damage_is_told_or_harmless():
     for at in range(8, len(data), 41):
         walk = walked(data[:at] + bytes((data[at] ^ 0xFF,)) + data[at + 1 :])
         assert walk.entries
+
+
+@pytest.mark.parametrize("chunks", [None, (2,)])
+def test_a_value_that_says_it_is_longer_than_the_file(chunks):
+    def fill(file):
+        values = file.create_dataset("x", (4,), h5py.vlen_dtype(np.uint8), chunks=chunks)
+        for n in range(4):
+            values[n] = np.frombuffer(picture(n), np.uint8)
+
+    data = bytearray(datasets.in_hdf5(fill))
+    heap = bytes(data).find(b"GCOL")
+    place = bytes(data).find((303).to_bytes(4, "little") + heap.to_bytes(8, "little"))
+    data[place : place + 4] = b"\xff\xff\xff\xff"
+    walk = walked(bytes(data))
+    assert [e.outcome for e in walk.below(1)] == [Outcome.UNREADABLE, None, None, None]

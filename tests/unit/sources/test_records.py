@@ -76,7 +76,7 @@ def test_the_index_beside_it_is_compared(tmp_path):
 def test_the_checksum():
     assert crc32c(b"123456789") == 0xE3069283
     generator = np.random.default_rng(1)
-    for size in (0, 1, 32_767, 32_768, 100_001):
+    for size in (0, 1, 2047, 2048, 5000, 32_768, 200_001):
         data = generator.bytes(size)
         whole = 0
         for byte in data[:2000]:

@@ -100,6 +100,7 @@ def test_two_in_a_line_have_names_of_their_own():
         b"/9j/ is how a JPEG begins in base64, iVBORw0KGgo a PNG.\n" * 20,
         b"Qk12345678901234567890123456789012345678901234567890123456789012345678901234567890\n",
         b"x" * 40 + TEXT.encode(),
+        b"\\u003d" + b"\t/9j/" + b"\\u003d" * 20,
         b"\0" + TEXT.encode(),
         "id,photo\n1,\n".encode("utf-16"),
         b"",

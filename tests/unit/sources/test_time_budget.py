@@ -27,7 +27,7 @@ def hands() -> Hands:
 
 @pytest.fixture
 def clock(hands: Hands) -> Clock:
-    return Clock(hands)
+    return Clock(hands, hands)
 
 
 @pytest.fixture

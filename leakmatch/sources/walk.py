@@ -20,6 +20,7 @@ from typing import BinaryIO, cast
 from leakmatch.errors import ItemError
 from leakmatch.locator import APPENDED, Locator
 from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome, Stop
+from leakmatch.sources.archives.zip.entries import TAIL, is_zip_tail
 from leakmatch.sources.behind import Behind
 from leakmatch.sources.datasets.signatures import is_plain_text
 from leakmatch.sources.datasets.text import Search
@@ -43,10 +44,9 @@ from leakmatch.sources.registry import (
     search_of,
 )
 from leakmatch.sources.scratch import Scratch
-from leakmatch.sources.sets import Whole, cut_set, follows, set_size
+from leakmatch.sources.split.sets import Whole, cut_set, follows, set_size
+from leakmatch.sources.split.volumes import Volumes
 from leakmatch.sources.streams import CHUNK, Range, Seekable
-from leakmatch.sources.volumes import Volumes
-from leakmatch.sources.zip_entries import TAIL, is_zip_tail
 
 _STAGE = "sources"
 IMAGE_HEAD_BYTES = 4096

@@ -91,7 +91,7 @@ class Walked:
 
 
 #: The password list that walks in tests are given: the one that opens is not the first.
-PASSWORD = b"open sesame"
+PASSWORD = b"hunter two"
 PASSWORDS = (b"wrong", b"", b"wrong too", PASSWORD)
 
 

@@ -21,9 +21,8 @@ from leakmatch.records import FaceBatch, TemplateBatch
 #: How much larger than its crop a face must be in the view that the crop is made from (docs/detection.md).
 _CROP_DETAIL: Final = 1.2
 
-#: Cosine of the templates of an aligned crop and of its mirror image from which it is taken for a face
-#: (docs/detection.md).
-_SYMMETRIC: Final = 0.6
+#: Gray levels of contrast below which a picture is nothing that could be compared.
+_FLAT: Final = 3.0
 
 
 class FaceEngine:
@@ -63,13 +62,9 @@ class FaceEngine:
     def as_aligned(self, bgr: ByteArray) -> tuple[FaceBatch, ByteArray]:
         """What :meth:`find` gives, for a picture that is an aligned crop as a whole, although no face is found in it.
 
-        Its score is 0. No face where the picture has another size than such crops, or does not look like one: the
-        templates of a face and of its mirror image are alike, those of most other things are not.
+        Its score is 0. No face where the picture has another size than such crops, or is nearly flat.
         """
-        if bgr.shape != (CROP_SIZE, CROP_SIZE, 3):
-            return _no_faces()
-        both, valid = self._embedder.embed(np.stack([bgr, bgr[:, ::-1]]))
-        if not valid.all() or float(both[0] @ both[1]) < _SYMMETRIC:
+        if bgr.shape != (CROP_SIZE, CROP_SIZE, 3) or float(bgr.std()) < _FLAT:
             return _no_faces()
         faces = FaceBatch(
             np.zeros(1, np.int32),

@@ -27,17 +27,16 @@ from leakmatch.pipeline.confine import offered
 from leakmatch.pipeline.process import TOO_MUCH, Picture, Worker, start_error
 from leakmatch.pipeline.rooms import Rooms
 from leakmatch.pipeline.tasks import FileTask, Setup, Sink
-from leakmatch.pipeline.walks import CULPRITS, Walk
+from leakmatch.pipeline.walks import POSITIONS_AHEAD, Walk, lost_over
 from leakmatch.pipeline.wire import read_analysis, read_entry, read_incident
 from leakmatch.pipeline.worker import ANALYSER, READER
-from leakmatch.records import Entry, Incident, ItemKind, Outcome, Stop
+from leakmatch.records import Entry, Incident, ItemKind, Stop
 
 #: Pictures an analyser holds: one it looks at, and some to go on with while the parent joins or commits.
 AHEAD: Final = 4
 FILES_AHEAD: Final = 16  # files the reader is told of, at most, before it has read them
 ITEMS_EACH: Final = 2 * AHEAD  # in flight for each analyser
 BYTES_EACH: Final = 8 << 20
-POSITIONS_AHEAD: Final = 1024  # an honest reader is ahead by the containers it has open
 START_SECONDS: Final = 120.0
 START_TRIES: Final = 5
 TICK: Final = 0.1
@@ -235,7 +234,7 @@ class Pool:
             if entry.members and entry.kind is not ItemKind.CONTAINER:
                 walk.carriers.add(entry.position)
             if entry.cut and entry.outcome is not None:
-                self._stop(walk, Stop(entry.position, walk.announced.end, entry.outcome, entry.detail))
+                walk.stop(self._current_sink, Stop(entry.position, walk.announced.end, entry.outcome, entry.detail))
             look = self._current_sink.found(walk.task, entry) and entry.outcome is None
         except BaseException:
             message.discard()
@@ -375,7 +374,9 @@ class Pool:
         self._spawn(worker.role)
         if worker.role == READER:
             if worker.ready and self._unread:  # else nothing had begun
-                self._blame(self._unread[0], shown, reason, blame)
+                end = self._unread[0].lose_reader(self._current_sink, shown, reason, blame)
+                if end is not None:
+                    self._read_to_end(self._unread[0], end)
             self._resume_reading()
             return
         for picture in reversed(list(worker.pictures)[1:]):
@@ -389,30 +390,10 @@ class Pool:
         if picture.blame < TOO_MUCH:
             self._queue.appendleft(picture)
             return
-        sink, detail = self._current_sink, _lost_over(picture.failures, reason)
+        sink, detail = self._current_sink, lost_over(picture.failures, reason)
         sink.incident(picture.task, Incident(picture.entry.locator, "pipeline", "worker-lost", detail))
         sink.lost(picture.task, picture.entry, detail)
         self._close_picture(picture)
-
-    def _blame(self, walk: Walk, shown: tuple[int, int, bool], reason: str, blame: int) -> None:
-        """Hold the loss of the reader against what it worked on, as far as that can be believed."""
-        file, position, waited = shown
-        if waited or file != walk.task.file or not walk.may_work_on(position, POSITIONS_AHEAD):
-            position = -1  # against the file as a whole
-        lost, blamed = walk.lost_at(position, blame)
-        if blamed < TOO_MUCH and lost <= CULPRITS:
-            return
-        detail = _lost_over(lost, reason)
-        if position < 0 or len(walk.stops) >= CULPRITS or lost > CULPRITS:
-            self._give_up(walk, detail)
-        elif position in walk.stops:  # it was opened once more for what is in it
-            self._fill(walk, position + 1, walk.stops[position].next, detail)
-        else:
-            self._stop(walk, Stop(position, max(position + 1, walk.announced.end), Outcome.QUARANTINED, detail))
-
-    def _stop(self, walk: Walk, stop: Stop) -> None:
-        walk.stops[stop.position] = stop
-        self._current_sink.stopped(walk.task, stop)
 
     def _resume_reading(self) -> None:
         """Tell the new reader where to go on."""
@@ -422,22 +403,6 @@ class Pool:
             self._released = [-len(held), -sum(p.entry.size for p in held)]
         for walk in self._unread:
             self._tell_reader(walk)
-
-    def _give_up(self, walk: Walk, detail: str) -> None:
-        self._current_sink.incident(walk.task, Incident(walk.task.root, "pipeline", "worker-lost", detail))
-        end = max(walk.announced.end, 1)
-        self._fill(walk, 0, end, detail)
-        self._read_to_end(walk, end)
-
-    def _fill(self, walk: Walk, start: int, end: int, detail: str) -> None:
-        """Give a row to every position from ``start`` to before ``end`` that has none."""
-        root = walk.task.root
-        for position in [position for position in walk.announced.missing(end) if position >= start]:
-            # A position between announced ones is a container that was being read; 0 is the file itself.
-            locator = root if position == 0 else root.child("unknown", f"item {position}", b"", position)
-            walk.announced.add(position)
-            entry = Entry(locator, position, ItemKind.CONTAINER, 0, None, Outcome.QUARANTINED, detail)
-            self._current_sink.found(walk.task, entry)
 
     # Processes
 
@@ -451,10 +416,6 @@ class Pool:
         self._selector.unregister(worker.channel)
         worker.kill()
         self._rooms.empty(worker.room)
-
-
-def _lost_over(count: int, reason: str) -> str:
-    return f"{'a worker was' if count == 1 else f'{count} workers were'} lost over it: {reason}"
 
 
 def _for_all(setup: Setup, analysers: int) -> Setup:

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from leakmatch.pipeline.tasks import FileTask, Ranges
-from leakmatch.records import Stop
+from leakmatch.pipeline.process import TOO_MUCH
+from leakmatch.pipeline.tasks import FileTask, Ranges, Sink
+from leakmatch.records import Entry, Incident, ItemKind, Outcome, Stop
 
+POSITIONS_AHEAD: Final = 1024  # an honest reader is ahead by the containers it has open
 #: A file of which more items cost readers their life is given up: each costs up to twice the seconds of the budget.
 CULPRITS: Final = 64
 
@@ -79,14 +81,54 @@ class Walk:
         self._lost: Counter[int] = Counter()
         self._blame: Counter[int] = Counter()
 
-    def may_work_on(self, position: int, ahead: int) -> bool:
-        """Whether an honest reader can be at this item: its row is still to come, and not from far ``ahead``."""
-        return 0 <= position <= self.announced.end + ahead and position not in self.announced
+    def stop(self, sink: Sink, stop: Stop) -> None:
+        """End an item where it ended now, in this and all later walks."""
+        self.stops[stop.position] = stop
+        sink.stopped(self.task, stop)
 
-    def lost_at(self, position: int, blame: int) -> tuple[int, int]:
-        """Note the loss of a reader over an item, -1 for one that is not known. How many there were, and their weight;
-        for an item that is not known, since there was last any progress."""
-        at = position if position >= 0 else -1 - self.announced.end
-        self._lost[at] += 1
-        self._blame[at] += blame
-        return self._lost[at], self._blame[at]
+    def lose_reader(self, sink: Sink, shown: tuple[int, int, bool], reason: str, blame: int) -> int | None:
+        """Hold the loss of the reader against the item that it ``shown`` to be at, as far as that can be believed.
+
+        What is too much for an item ends it; too many such items end the file: then its number of entries is returned.
+        """
+        file, position, waited = shown
+        if waited or file != self.task.file or not self._may_be_at(position):
+            position = -1 - self.announced.end  # the file as a whole; begun anew with each progress
+        self._lost[position] += 1
+        self._blame[position] += blame
+        lost = self._lost[position]
+        if self._blame[position] < TOO_MUCH and lost <= CULPRITS:
+            return None
+        detail = lost_over(lost, reason)
+        if position < 0 or len(self.stops) >= CULPRITS or lost > CULPRITS:
+            return self._give_up(sink, detail)
+        if position in self.stops:  # it was opened once more for what is in it
+            self._fill(sink, position + 1, self.stops[position].next, detail)
+        else:
+            self.stop(sink, Stop(position, max(position + 1, self.announced.end), Outcome.QUARANTINED, detail))
+        return None
+
+    def _may_be_at(self, position: int) -> bool:
+        """Whether an honest reader can be: the row is still to come, and not from far ahead."""
+        return 0 <= position <= self.announced.end + POSITIONS_AHEAD and position not in self.announced
+
+    def _give_up(self, sink: Sink, detail: str) -> int:
+        sink.incident(self.task, Incident(self.task.root, "pipeline", "worker-lost", detail))
+        end = max(self.announced.end, 1)
+        self._fill(sink, 0, end, detail)
+        return end
+
+    def _fill(self, sink: Sink, start: int, end: int, detail: str) -> None:
+        """Give a row to every position from ``start`` to before ``end`` that has none."""
+        root = self.task.root
+        for position in [position for position in self.announced.missing(end) if position >= start]:
+            # A position between announced ones is a container that was being read; 0 is the file itself.
+            locator = root if position == 0 else root.child("unknown", f"item {position}", b"", position)
+            self.announced.add(position)
+            entry = Entry(locator, position, ItemKind.CONTAINER, 0, None, Outcome.QUARANTINED, detail)
+            sink.found(self.task, entry)
+
+
+def lost_over(count: int, reason: str) -> str:
+    """What is said of an item that cost so many workers."""
+    return f"{'a worker was' if count == 1 else f'{count} workers were'} lost over it: {reason}"

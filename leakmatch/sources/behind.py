@@ -25,10 +25,15 @@ _LONGEST_NAME: Final = 1024
 
 
 class Behind:
-    """Looks through bytes that come in blocks. ``found``: the kind and the place of the first archive of each kind."""
+    """Looks through bytes that come in blocks. ``found``: the kind and the place of the first archive of each kind.
 
-    def __init__(self) -> None:
+    ``member``: what stands shortly before an archive that is a member of what it lies in, and no surprise.
+    """
+
+    def __init__(self, member: bytes = b"") -> None:
+        self._member = member
         self.found: dict[str, int] = {}
+        self.members: set[str] = set()  # kinds that were met as such
         self._window = b""
         self._at = 0  # where the window begins
         self._looked = 1  # up to where, in all: what begins at 0 is the thing itself
@@ -49,7 +54,13 @@ class Behind:
         for at in _signatures(self._window, self._looked - self._at, stop):
             kind, before, holds = _KINDS.get(self._window[at : at + 4], _NONE)
             start = at - before
-            if kind not in self.found and self._at + start > 0 <= start and holds(self._window[start:][:_LOOK_AHEAD]):
+            if kind in self.found or self._at + start <= 0 or start < 0:
+                continue
+            if not holds(self._window[start : start + _LOOK_AHEAD]):
+                continue
+            if self._member and self._member in self._window[max(start - BLOCK, 0) : start]:
+                self.members.add(kind)
+            else:
                 self.found[kind] = self._at + start
         self._looked = self._at + stop
         kept = max(stop - BLOCK, 0)  # a tar is known by what lies in the middle of its header

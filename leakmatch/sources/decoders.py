@@ -1,7 +1,7 @@
 """Decoders of single streams behind one interface, whoever wrote them.
 
-Formats: RFC 1951, RFC 1952, RFC 8878; the LZ4 frame format 1.6.4; the lzip format (draft-diaz-lzip); for Deflate64 and
-PPMd APPNOTE.TXT 6.3.10, chapters 4.4.5 and 5.10.
+Formats: RFC 1951, RFC 1952, RFC 8878; the LZ4 frame format 1.6.4; the lzip format (draft-diaz-lzip); for Deflate64
+APPNOTE.TXT 6.3.10, chapter 4.4.5.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ LZ4: Final = b"\x04\x22\x4d\x18"
 LZ4_LEGACY: Final = b"\x02\x21\x4c\x18"
 LZIP: Final = b"LZIP"
 _LZ4_LEGACY_BLOCK: Final = 8 << 20
-_PPMD_START: Final = 5  # what the decoder wants at once to begin
 _LZIP_TRAILER: Final = struct.Struct("<IQQ")  # CRC-32, size, size of the whole member
 
 Parts = Generator[int | bytes, bytes, bytes]
@@ -148,32 +147,6 @@ class _Deflate64:
             self._out = memoryview(self._inner.inflate(data))
         taken, self._out = self._out[:max_length], self._out[max_length:]
         return bytes(taken)
-
-
-class _Ppmd:
-    """PPMd version I, revision 1. Without an end mark only the member's size tells where it ends."""
-
-    def __init__(self, header: bytes) -> None:
-        import pyppmd
-
-        parameters = int.from_bytes(header[:2], "little")
-        order, memory, restore = (parameters & 15) + 1, (parameters >> 4 & 255) + 1, parameters >> 12
-        if order < 2 or restore > 1:
-            raise ValueError("parameters that there are not")
-        self._inner = pyppmd.Ppmd8Decoder(order, memory << 20, restore)
-        self.needs_input = True
-        self.unused_data = b""
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._inner.eof)
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        if not data and self.needs_input:
-            return b""  # asked for more than it has, it would take this for damage
-        found = bytes(self._inner.decode(data, max_length))
-        self.needs_input = bool(self._inner.needs_input)
-        return found
 
 
 class _Lz4Frame:
@@ -367,7 +340,6 @@ METHODS: Final[dict[str, tuple[Callable[[], Decompressor], tuple[bytes, ...]]]] 
     "lzip": (lambda: _Late(6, lambda head: (_Lzip(head), 6)), (LZIP,)),
     "zstd": (_Zstd, (ZSTD, *SKIPPABLE)),
     "lz4": (lambda: _Late(4, _lz4), (LZ4, LZ4_LEGACY, *SKIPPABLE)),
-    "ppmd": (lambda: _Late(2 + _PPMD_START, lambda head: (_Ppmd(head), 2)), ()),
     "compress": (Lzw, ()),
     "lzop": (lambda: _Parts(lzop()), (LZOP,)),
 }

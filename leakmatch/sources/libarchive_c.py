@@ -206,6 +206,8 @@ class Pass:
             read, skip, _ = self._callbacks
             self._opened = True
             self._check(self._library.status("read_open2", self._archive, None, None, read, skip, None))
+        if self.is_over:  # the library may crash where it is asked again after a fatal error
+            raise corrupt("behind a damaged member nothing more can be read")
         pointer = c_void_p()
         self.warning = None
         for _ in range(_RETRIES):

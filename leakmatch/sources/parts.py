@@ -8,7 +8,7 @@ the carrier a row without members, so a reader only ever opens the carrier.
 scheme      names, in the order of the data                                 carrier
 ==========  ==============================================================  ==================
 ``number``  NAME.001, NAME.002, ... (or from .000): cut anywhere            the first
-``split``   NAME.zipaa, NAME.zip.partab, NAME.tar.gz.part1: cut anywhere    the first
+``split``   NAME.zipaa, NAME.zip.partab, NAME.part1: cut anywhere           the first
 ``zip``     NAME.z01, NAME.z02, ..., NAME.zip: offsets by volume            NAME.zip
 ``rar``     NAME.part1.rar, NAME.part2.rar, ...                             the first
 ``r00``     NAME.rar, NAME.r00, ..., NAME.r99, NAME.s00, ...                NAME.rar
@@ -26,7 +26,7 @@ from leakmatch.sources.volumes import Volumes
 
 _ARCHIVES: Final = r"(?:zipx?|7z|rar|tar|tgz|tbz2?|txz|tzst|gz|bz2|xz|lzma|zst|lz4|cab|iso)"
 _NUMBER: Final = re.compile(r"(.+\.)([0-9]{3,5})", re.S)
-_SPLIT_NUMBER: Final = re.compile(rf"(.+\.{_ARCHIVES}[.-]?part[.-]?)([0-9]{{1,4}})", re.S | re.I)
+_SPLIT_NUMBER: Final = re.compile(rf"(.+?(\.{_ARCHIVES}[.-]?|\.)part[.-]?)([0-9]{{1,4}})", re.S | re.I)
 _SPLIT_LETTERS: Final = re.compile(rf"(.+\.{_ARCHIVES}[.-]?(?:part[.-]?)?)([a-z]{{2,3}})", re.S | re.I)
 _ZIP: Final = re.compile(r"(.+\.)(zx?)([0-9]{2,3})", re.S | re.I)
 _ZIP_LAST: Final = re.compile(r"(.+\.)zip(x?)", re.S | re.I)
@@ -153,8 +153,8 @@ def _number(name: str) -> Part | None:
 
 def _split(name: str) -> Part | None:
     if match := _SPLIT_NUMBER.fullmatch(name):
-        before, digits = match.groups()
-        return Part("split", int(digits), _numbered(before, len(digits)), (0, 1))
+        before, archive, digits = match.groups()
+        return Part("split", int(digits), _numbered(before, len(digits)), (0, 1), certain=archive != ".")
     if match := _SPLIT_LETTERS.fullmatch(name):
         before, letters = match.groups()
         base = ord("a") if letters.islower() else ord("A")

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Final, cast
 
 from leakmatch.sources import datasets, rar_header, sevenzip_header
+from leakmatch.sources.behind import Behind
 from leakmatch.sources.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
 from leakmatch.sources.lzop import LZOP
 from leakmatch.sources.lzw import LZW
@@ -116,9 +117,11 @@ def carried(beginning: bytes) -> str | None:
     return next((kind for find, kind in _CARRIED if find(beginning) is not None), None)
 
 
-def may_carry(kind: str) -> bool:
-    """Whether an archive in a container of this kind is no member of it: so with documents and videos."""
-    return kind in DEMUXERS or kind == "pdf"
+def search_of(kind: str) -> Behind | None:
+    """What looks for archives that are no members of a container of this kind: in documents and videos."""
+    if kind == "pdf":
+        return Behind(member=b"/EmbeddedFile")
+    return Behind() if kind in DEMUXERS else None
 
 
 def open_container(opening: Opening) -> Container:

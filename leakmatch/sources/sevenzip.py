@@ -201,7 +201,7 @@ class _Folder:
     packed_size: int
     problem: ItemError | None = None
     _blocks: Blocks | None = None
-    _rest: bytes = b""
+    _rest: memoryview = memoryview(b"")  # noqa: RUF009 - nothing changes it
     _at: int = 0
     _error: Exception | None = None
     _unpacking: Unpacking | None = None
@@ -214,7 +214,7 @@ class _Folder:
         """Begin anew."""
         for file in self.packed:
             file.seek(0)
-        self._blocks, self._rest, self._at, self._error = None, b"", 0, None
+        self._blocks, self._rest, self._at, self._error = None, memoryview(b""), 0, None
 
     def stored(self, size: int) -> int:
         """The share that a member of that size has in the packed bytes; at least 1."""
@@ -241,13 +241,13 @@ class _Folder:
                 block = next(self._blocks, None)
                 if block is None:
                     raise EOFError
-                self._rest = block
+                self._rest = memoryview(block)
         except Exception as error:
             self._error = error  # for the members behind it
             raise
-        block, self._rest = self._rest[:most], self._rest[most:]
-        self._at += len(block)
-        return block
+        taken, self._rest = self._rest[:most], self._rest[most:]
+        self._at += len(taken)
+        return bytes(taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
 CHUNK: Final = 1 << 16
@@ -87,6 +88,28 @@ class Range(Seekable):
 
     def _end(self) -> int:
         return self._size
+
+
+class Repeated(Seekable):
+    """What ``begin`` gives in blocks; going back begins anew."""
+
+    def __init__(self, begin: Callable[[], Iterator[bytes]]) -> None:
+        super().__init__()
+        self._begin = begin
+        self._blocks: Iterator[bytes] = iter(())
+        self._block, self._block_at = b"", -1
+
+    def _read_at(self, at: int, size: int) -> bytes:
+        if self._block_at < 0 or at < self._block_at:
+            self._block, self._block_at = b"", 0
+            self._blocks = self._begin()
+        while at >= self._block_at + len(self._block):
+            self._block_at += len(self._block)
+            self._block = next(self._blocks, b"")
+            if not self._block:
+                return b""
+        start = at - self._block_at
+        return self._block[start : start + size]
 
 
 class Joined(Seekable):

@@ -39,8 +39,8 @@ from leakmatch.sources.registry import (
     carried,
     detect,
     is_program,
-    may_carry,
     open_container,
+    search_of,
 )
 from leakmatch.sources.scratch import Scratch
 from leakmatch.sources.sets import Whole, cut_set, follows, set_size
@@ -303,7 +303,8 @@ class _Walker:
         if isinstance(read.error, OverBudget):
             return []
         found = behind.end()
-        if ZIP not in behind.found and read.error is None and is_zip_tail(read.tail, read.size):
+        known = ZIP in behind.found or ZIP in behind.members
+        if not known and read.error is None and is_zip_tail(read.tail, read.size):
             found.insert(0, (ZIP, 0))
         return found
 
@@ -444,7 +445,7 @@ class _Walker:
     def _container(self, item: _Item, position: int, read: _Read, kind: str) -> Iterator[Entry | Incident]:
         if not (item.in_place and read.digest):
             room = self._budget.buffer_bytes - self._held
-            self._finish(item, read, 0 if item.in_place else room, Behind() if may_carry(kind) else None)
+            self._finish(item, read, 0 if item.in_place else room, search_of(kind))
         read.format = kind
         held = len(read.data or b"")
         self._held += held

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import struct
+from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
 from leakmatch.sources.decompress import Decompressed
 from leakmatch.sources.guard import unsupported
-from leakmatch.sources.streams import Joined, Range
+from leakmatch.sources.streams import CHUNK, Joined, Repeated
 
 STORED: Final = 0
 AES: Final = 99
 _LZMA, _PPMD = 14, 98
+_MAX32: Final = 0xFFFFFFFF
+_LARGEST: Final = 1 << 40
 _READ: Final = {
     8: "deflate",
     9: "deflate64",
@@ -20,7 +25,6 @@ _READ: Final = {
     20: "zstd",
     93: "zstd",
     95: "xz",
-    _PPMD: "ppmd",
 }
 _UNREAD: Final = {
     1: "shrink",
@@ -40,7 +44,7 @@ _LZMA_HEADER: Final = 9  # version, size of the properties, and (always 5) prope
 
 def is_read(method: int) -> bool:
     """Whether :func:`expanded` knows the method."""
-    return method == STORED or method in _READ
+    return method in (STORED, _PPMD) or method in _READ
 
 
 def unread(method: int) -> ItemError:
@@ -55,10 +59,38 @@ def expanded(body: BinaryIO, method: int, flags: int, size: int | None) -> Binar
         return body
     if method == _LZMA:
         body = _with_lzma_header(body, None if flags & _LZMA_HAS_END_MARK else size)
-    stream = cast(BinaryIO, Decompressed(body, _READ[method]))
-    if method == _PPMD and size is not None:  # it need not have an end of its own
-        return cast(BinaryIO, Range(stream, 0, size))
-    return stream
+    if method == _PPMD:
+        return cast(BinaryIO, Repeated(lambda: _by_libarchive(body, method, size)))
+    return cast(BinaryIO, Decompressed(body, _READ[method]))
+
+
+def _by_libarchive(body: BinaryIO, method: int, size: int | None) -> Iterator[bytes]:
+    """``body`` expanded by libarchive, as the only member of a zip. Raises :class:`ItemError` without the library.
+
+    (For PPMd: the Python packages that decode it write where they must not when its data is damaged.)
+    """
+    from leakmatch.sources.libarchive_c import Pass
+
+    start = body.seek(0)
+    stored = _length(body)
+    wide = struct.pack("<HHQQ", 1, 16, _LARGEST if size is None else size, stored)
+    local = b"PK\x03\x04" + struct.pack("<HHHHHIIIHH", 63, 0, method, 0, 33, 0, _MAX32, _MAX32, 1, len(wide))
+    head = local + b"x" + wide
+    body.seek(start)
+    member = cast(BinaryIO, Joined(head, body))
+    archive = Pass(member, 0, len(head) + stored, ("zip_streamable",), (), options=b"zip:ignorecrc32")
+    try:
+        if archive.next() is not None:
+            yield from archive.blocks()
+    finally:
+        archive.close()
+
+
+def _length(body: BinaryIO) -> int:
+    try:
+        return body.seek(0, io.SEEK_END)
+    except OSError:  # where it comes from tells its end only when it is there
+        return sum(iter(lambda: len(body.read(CHUNK)), 0))
 
 
 def _with_lzma_header(body: BinaryIO, size: int | None) -> BinaryIO:

@@ -43,9 +43,13 @@ KNOWN = {
     "github_14_multi.7z": "the same",
 }
 
-#: Samples for bugs of libarchive itself that old versions have: one overruns its memory, one never ends. A worker that
-#: reads them is replaced, and the sample is quarantined.
-DEADLY = {"test_read_format_cab_lzx_oob.cab", "test_read_format_xar_doublelink.xar"}
+#: Samples for bugs of libarchive itself that old versions have: one overruns its memory, the others never end. A worker
+#: that reads them is replaced, and the sample is quarantined.
+DEADLY = {
+    "test_read_format_cab_lzx_oob.cab",
+    "test_read_format_xar_doublelink.xar",
+    "test_read_format_iso_rockridge_ce_loop.iso.Z",
+}
 
 Found = list[tuple[str, int | None]]  # names, and CRC-32 where one could be made
 

@@ -38,7 +38,23 @@ FORMATS: dict[str, tuple[str, dict[str, object]]] = {
     "ppm": ("PPM", {}),
     "tga": ("TGA", {}),
     "qoi": ("QOI", {}),
+    "apng": ("PNG", {"save_all": True}),
+    "gray png of 16 bits": ("PNG", {}),
+    "animated gif": ("GIF", {"save_all": True}),
+    "animated webp": ("WEBP", {"save_all": True, "quality": 80}),
+    "dds": ("DDS", {}),
+    "im": ("IM", {}),
+    "pcx": ("PCX", {}),
+    "sgi": ("SGI", {}),
+    "float tiff": ("TIFF", {}),
+    "jpeg tiff": ("TIFF", {"compression": "jpeg"}),
+    "fax tiff": ("TIFF", {"compression": "group4"}),
+    "spider": ("SPIDER", {}),
+    "xbm": ("XBM", {}),
+    "pfm": ("PPM", {}),
 }
+MODES = {"gray png of 16 bits": "I;16", "float tiff": "F", "fax tiff": "1", "spider": "F", "xbm": "1", "pfm": "F"}
+
 SHARES = (0.05, 0.4, 0.7, 0.95)
 
 # Rows of these are stored from the top, so what is there is the top of the picture.
@@ -56,7 +72,14 @@ def encoded(seed: int, kind: str) -> bytes:
     heif.register()
     name, options = FORMATS[kind]
     file = io.BytesIO()
-    scene(seed).save(file, name, **options)
+    image = scene(seed)
+    if MODES.get(kind) == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    elif kind in MODES:
+        image = image.convert("L").convert(MODES[kind])
+    if options.get("save_all"):
+        options = {**options, "append_images": [scene(seed + 10), scene(seed + 20)], "duration": 100}
+    image.save(file, name, **options)
     return file.getvalue()
 
 

@@ -15,6 +15,7 @@ SETS = {
     "letters behind a point": ["a.tar.gz.aa", "a.tar.gz.ab"],
     "letters behind a word": ["a.zip.partaa", "a.zip.partab"],
     "numbers behind a word": ["a.zip.part1", "a.zip.part2"],
+    "numbers behind a word alone": ["a.part1", "a.part2"],
     "numbers behind a word from 0": ["a.zip.part00", "a.zip.part01"],
     "zip": ["a.z01", "a.z02", "a.zip"],
     "capitals": ["A.Z01", "A.Z02", "A.ZIP"],

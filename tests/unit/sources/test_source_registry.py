@@ -6,10 +6,11 @@ import tarfile
 
 import pytest
 from archives import COMPRESS, PICTURES, Zipped, tar_header, tar_of, zip_of, zipped
+from packers import rar4_of, rar5_of, sevenzip_of
 
-from leakmatch.sources.registry import HEAD_BYTES, carried, detect, is_program
+from leakmatch.sources.registry import HEAD_BYTES, READERS, carried, detect, is_program
 
-UNREAD = {
+ARCHIVES = {
     "7z": b"7z\xbc\xaf\x27\x1c\x00\x04",
     "rar": b"Rar!\x1a\x07\x01\x00",
     "cab": b"MSCF\0\0\0\0\x10",
@@ -17,9 +18,20 @@ UNREAD = {
     "ar": b"!<arch>\ndebian-binary   ",
     "cpio": b"070701" + b"0" * 104,
     "xar": b"xar!\x00\x1c",
-    "chm": b"ITSF\x03",
     "lha": b"\x22\xd5-lh5-" + bytes(20),
+    "rpm": b"\xed\xab\xee\xdb\3\0",
+    "warc": b"WARC/1.0\r\n",
 }
+UNREAD = {
+    "chm": b"ITSF\x03",
+    "udf": bytes(0x8001) + b"BEA01\x01\0" + bytes(3000),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_archives_that_libraries_read(name):
+    assert detect(ARCHIVES[name]) == name
+    assert name in READERS
 
 
 @pytest.mark.parametrize("name", UNREAD)
@@ -35,7 +47,7 @@ def test_the_old_cpio_by_its_first_name(order):
         (6).to_bytes(2, "little" if little else "big"),
     )
     header = magic + bytes(18) + length + bytes(4)
-    assert detect(header + b"a.jpg\0" + bytes(9)) == "unread:cpio"
+    assert detect(header + b"a.jpg\0" + bytes(9)) == "cpio"
     assert detect(header + b"garbage") is None
 
 
@@ -111,6 +123,8 @@ def test_archives_carried_by_programs():
     assert is_program(b"MZ\x90")
     assert is_program(b"\x7fELF\x02")
     assert not is_program(b"PK")
-    assert carried(b"MZ" + bytes(999) + UNREAD["rar"]) == "unread:rar"
-    assert carried(b"MZ" + bytes(999) + UNREAD["7z"]) == "unread:7z"
+    assert carried(b"MZ" + bytes(999) + rar4_of(PICTURES)) == "rar"
+    assert carried(b"MZ" + bytes(999) + rar5_of(PICTURES)) == "rar"
+    assert carried(b"MZ" + bytes(999) + sevenzip_of(PICTURES)) == "7z"
+    assert carried(b"MZ" + bytes(999) + ARCHIVES["rar"] + ARCHIVES["7z"]) is None, "signatures alone"
     assert carried(b"MZ" + bytes(999)) is None

@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from leakmatch.case.store import Case, SourceRow
+from leakmatch.case.rows import SourceRow
+from leakmatch.case.store import Case
 from leakmatch.errors import IntegrityError, UsageError, os_error
 from leakmatch.faces.runtime import Runtime
 from leakmatch.gallery.store import Gallery

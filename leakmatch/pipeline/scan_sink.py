@@ -9,7 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from leakmatch.case.store import Batch, Candidate, Case, Key
+from leakmatch.case.batch import Batch
+from leakmatch.case.rows import Candidate, Key
+from leakmatch.case.store import Case
 from leakmatch.faces.defects import quality_reasons
 from leakmatch.pipeline.matcher import Matcher
 from leakmatch.pipeline.progress import Progress

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leakmatch.case.decisions import Judge
-from leakmatch.case.store import Candidate, Key, Totals
+from leakmatch.case.rows import Candidate, Key, Totals
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.store import Gallery

@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 
 from leakmatch.arrays import BoolArray
 from leakmatch.case.decisions import Judge
-from leakmatch.case.store import Candidate, Case, Key
+from leakmatch.case.rows import Candidate, Key
+from leakmatch.case.store import Case
 from leakmatch.locator import Locator
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
 from leakmatch.pipeline.matcher import Matcher

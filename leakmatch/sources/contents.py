@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 from leakmatch.errors import ItemError
 from leakmatch.records import Entry, ItemKind, Outcome
-from leakmatch.sources.archives.zip.entries import TAIL, is_zip_tail
+from leakmatch.sources.archives.zip.directory import TAIL, is_zip_tail
 from leakmatch.sources.behind import Behind
 from leakmatch.sources.datasets.signatures import is_plain_text
 from leakmatch.sources.datasets.text import Search

@@ -10,7 +10,8 @@ from leakmatch.sources import datasets
 from leakmatch.sources.archives.rar import header as rar_header
 from leakmatch.sources.archives.sevenzip import header as sevenzip_header
 from leakmatch.sources.archives.tar.headers import BLOCK, is_header
-from leakmatch.sources.archives.zip.entries import END, LOCAL, NOT_SPANNED, SPANNED
+from leakmatch.sources.archives.zip.directory import END
+from leakmatch.sources.archives.zip.entries import LOCAL, NOT_SPANNED, SPANNED
 from leakmatch.sources.behind import Behind
 from leakmatch.sources.compression.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
 from leakmatch.sources.compression.lzop import LZOP

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
-from leakmatch.sources.archives.zip.entries import TAIL, last_disk
+from leakmatch.sources.archives.zip.directory import TAIL, last_disk
 from leakmatch.sources.guard import volume_missing
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.registry import HEAD_BYTES, TAR, detect

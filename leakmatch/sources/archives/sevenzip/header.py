@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 from struct import Struct
 from typing import BinaryIO, Final
 
+from leakmatch.sources.archives.sevenzip.cursor import Cursor, Mark, is_set
+from leakmatch.sources.archives.sevenzip.files import Files, read_files
 from leakmatch.sources.guard import corrupt, over_budget, truncated, unsupported
 
 SIGNATURE: Final = b"7z\xbc\xaf\x27\x1c"
@@ -23,17 +24,8 @@ LARGEST: Final = 128 << 20
 _MOST_MEMBERS: Final = 1 << 23  # each takes 16 bytes here
 _UNKNOWN: Final = -1  # checksum
 
-(_END, _HEADER, _PROPERTIES, _ADDITIONAL, _MAIN, _FILES, _PACK, _UNPACK, _SUBSTREAMS, _SIZE, _CRC, _FOLDER, _SIZES,
- _COUNTS, _EMPTY_STREAM, _EMPTY_FILE, _ANTI, _NAMES) = range(18)  # fmt: skip
-_ATTRIBUTES: Final = 0x15
-_ENCODED: Final = 0x17
 _MOST_CODERS: Final = 32
 _MOST_STREAMS: Final = 32
-
-_IS_FOLDER: Final = 0x10
-_REPARSE: Final = 0x400
-_UNIX: Final = 0x8000
-_UNIX_LINK: Final = 0o120000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,76 +76,6 @@ class Streams:
         return self.crcs[index] if index < len(self.crcs) and self.crcs[index] != _UNKNOWN else None
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A member as the header lists it. ``name``: UTF-16 as stored."""
-
-    name: bytes
-    has_data: bool
-    is_folder: bool = False
-    is_anti: bool = False
-    is_link: bool = False
-
-
-class Cursor:
-    """The bytes of a header, read from front to back. Raises :class:`ItemError` where they end early."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    @property
-    def left(self) -> int:
-        return len(self.data) - self.at
-
-    def byte(self) -> int:
-        if self.at >= len(self.data):
-            raise corrupt("the header ends early")
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise corrupt("the header ends early")
-        self.at += count
-        return self.data[self.at - count : self.at]
-
-    def number(self) -> int:
-        """A number of one to nine bytes: the leading ones of the first tell how many follow."""
-        first = self.byte()
-        mask, value = 0x80, 0
-        for shift in range(0, 64, 8):
-            if not first & mask:
-                return value | (first & (mask - 1)) << shift
-            value |= self.byte() << shift
-            mask >>= 1
-        return value
-
-    def count(self, bits: int = 8) -> int:
-        """A number of things of which each takes so many bits in what follows."""
-        count = self.number()
-        if count * bits > self.left * 8:
-            raise corrupt("the header announces more than it holds")
-        return count
-
-    def crc(self) -> int:
-        """A number of four bytes."""
-        return int.from_bytes(self.take(4), "little")
-
-    def bits(self, count: int) -> bytes:
-        """A vector of bits, packed; see :func:`is_set`."""
-        return self.take((count + 7) // 8)
-
-    def defined(self, count: int) -> bytes | None:
-        """The same behind a byte that may say "all": then ``None``."""
-        return None if self.byte() else self.bits(count)
-
-
-def is_set(vector: bytes | None, index: int) -> bool:
-    """A bit of a vector; ``None`` has all of them."""
-    return vector is None or bool(vector[index >> 3] & 0x80 >> (index & 7))
-
-
 def find_start(data: bytes) -> int | None:
     """Where an archive begins in the first bytes of a file: at a signature with a whole header, if need be far in."""
     at = data.find(SIGNATURE)
@@ -187,46 +109,43 @@ def read_header(data: bytes) -> tuple[Streams, Files | None]:
     """The streams and the files of a header. Without files, it is packed itself, and the streams tell how."""
     cursor = Cursor(data)
     kind = cursor.byte()
-    if kind == _ENCODED:
+    if kind == Mark.ENCODED:
         return read_streams(cursor), None
-    if kind != _HEADER:
+    if kind != Mark.HEADER:
         raise corrupt("its header begins wrongly")
     streams, files = Streams(), Files(0)
-    while (part := cursor.number()) != _END:
-        if part == _PROPERTIES:
-            while cursor.number() != _END:
+    while (part := cursor.number()) != Mark.END:
+        if part == Mark.PROPERTIES:
+            while cursor.number() != Mark.END:
                 cursor.take(cursor.number())
-        elif part == _ADDITIONAL:
+        elif part == Mark.ADDITIONAL:
             read_streams(cursor)
-        elif part == _MAIN:
+        elif part == Mark.MAIN:
             streams = read_streams(cursor)
-        elif part == _FILES:
-            files = _read_files(cursor)
+        elif part == Mark.FILES:
+            files = read_files(cursor)
         else:
             raise corrupt(f"its header has an unknown part ({part})")
     return streams, files
-
-
-# Streams
 
 
 def read_streams(cursor: Cursor) -> Streams:
     """Packed streams, folders and members."""
     streams = Streams()
     part = cursor.number()
-    if part == _PACK:
+    if part == Mark.PACK:
         _read_packed(cursor, streams)
         part = cursor.number()
-    if part == _UNPACK:
+    if part == Mark.UNPACK:
         _read_folders(cursor, streams)
         part = cursor.number()
     members = _Members(streams)
-    if part == _SUBSTREAMS:
+    if part == Mark.SUBSTREAMS:
         members.read(cursor)
         part = cursor.number()
     else:
         members.one_for_each_folder()
-    if part != _END:
+    if part != Mark.END:
         raise corrupt(f"its header has an unknown part ({part})")
     return streams
 
@@ -234,10 +153,10 @@ def read_streams(cursor: Cursor) -> Streams:
 def _read_packed(cursor: Cursor, streams: Streams) -> None:
     streams.packed_at = cursor.number()
     count = cursor.count()
-    while (part := cursor.number()) != _END:
-        if part == _SIZE:
+    while (part := cursor.number()) != Mark.END:
+        if part == Mark.SIZE:
             streams.packed_sizes.extend(cursor.number() for _ in range(count))
-        elif part == _CRC:
+        elif part == Mark.CRC:
             _read_crcs(cursor, count)
         else:
             raise corrupt(f"its header has an unknown part ({part})")
@@ -249,7 +168,7 @@ def _read_crcs(cursor: Cursor, count: int) -> array[int]:
 
 
 def _read_folders(cursor: Cursor, streams: Streams) -> None:
-    if cursor.number() != _FOLDER:
+    if cursor.number() != Mark.FOLDER:
         raise corrupt("its header has no folders")
     count = cursor.count()
     if cursor.byte():
@@ -259,12 +178,12 @@ def _read_folders(cursor: Cursor, streams: Streams) -> None:
         start = cursor.at
         way = _read_chain(cursor)
         streams.chains.append(known.setdefault(cursor.data[start : cursor.at], way))
-    if cursor.number() != _SIZES:
+    if cursor.number() != Mark.SIZES:
         raise corrupt("its header has no sizes")
     for way in streams.chains:
         streams.unpacked.extend(cursor.number() for _ in way.coders)
-    while (part := cursor.number()) != _END:
-        if part != _CRC:
+    while (part := cursor.number()) != Mark.END:
+        if part != Mark.CRC:
             raise corrupt(f"its header has an unknown part ({part})")
         streams.folder_crcs = _read_crcs(cursor, count)
 
@@ -318,10 +237,10 @@ class _Members:
         streams = self._streams
         counts = array("Q", [1]) * len(self._totals)
         part = cursor.number()
-        if part == _COUNTS:
+        if part == Mark.COUNTS:
             counts = array("Q", (cursor.number() for _ in self._totals))
             part = cursor.number()
-        has_sizes = part == _SIZE
+        has_sizes = part == Mark.SIZE
         if not has_sizes and any(count > 1 for count in counts):
             raise corrupt("its header has no sizes of the members")
         for total, count in zip(self._totals, counts, strict=True):
@@ -330,8 +249,8 @@ class _Members:
         if has_sizes:
             part = cursor.number()
         crcs = array("q")
-        while part != _END:
-            if part != _CRC:
+        while part != Mark.END:
+            if part != Mark.CRC:
                 raise corrupt(f"its header has an unknown part ({part})")
             crcs = _read_crcs(cursor, self._without_crc())
             part = cursor.number()
@@ -366,71 +285,3 @@ class _Members:
     def _known(self, folder: int, count: int) -> int:
         crcs = self._streams.folder_crcs
         return crcs[folder] if count == 1 and crcs else _UNKNOWN
-
-
-# Files
-
-
-class Files:
-    """The list of files. Iterate it: it is never held but as bytes."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.parts: dict[int, bytes] = {}
-
-    def __iter__(self) -> Iterator[File]:
-        empty_stream, empty_file = self.parts.get(_EMPTY_STREAM), self.parts.get(_EMPTY_FILE)
-        anti = self.parts.get(_ANTI)
-        names = self._names()
-        attributes = self._attributes()
-        empty = 0
-        for index in range(self.count):
-            name, attribute = next(names), next(attributes)
-            if empty_stream is None or not _bit(empty_stream, index):
-                yield File(name, True, is_link=_is_link(attribute))
-                continue
-            is_file = empty_file is not None and _bit(empty_file, empty)
-            is_anti = anti is not None and _bit(anti, empty)
-            empty += 1
-            yield File(name, False, not is_file, is_anti, is_file and _is_link(attribute))
-
-    def _names(self) -> Iterator[bytes]:
-        names = self.parts.get(_NAMES, b"\0")
-        at = 1  # behind the byte that tells that they are here
-        while True:
-            end = names.find(b"\0\0", at)
-            while end >= 0 and (end - at) % 2:
-                end = names.find(b"\0\0", end + 1)
-            yield names[at:end] if end >= 0 else names[at:]
-            at = end + 2 if end >= 0 else len(names)
-
-    def _attributes(self) -> Iterator[int]:
-        data = self.parts.get(_ATTRIBUTES)
-        if data is not None:
-            cursor = Cursor(data)
-            defined = cursor.defined(self.count)
-            cursor.byte()
-            for index in range(self.count):
-                yield int.from_bytes(cursor.take(4), "little") if is_set(defined, index) else 0
-        while True:
-            yield 0
-
-
-def _read_files(cursor: Cursor) -> Files:
-    files = Files(cursor.number())
-    while (part := cursor.number()) != _END:
-        body = cursor.take(cursor.number())
-        if part in (_EMPTY_STREAM, _EMPTY_FILE, _ANTI, _NAMES, _ATTRIBUTES):
-            if part == _NAMES and body[:1] not in (b"", b"\0"):
-                raise unsupported("a 7z whose names lie elsewhere is not read")
-            files.parts[part] = body
-    return files
-
-
-def _bit(vector: bytes, index: int) -> bool:
-    return index >> 3 < len(vector) and is_set(vector, index)
-
-
-def _is_link(attributes: int) -> bool:
-    mode = attributes >> 16 if attributes & _UNIX else 0
-    return mode & 0o170000 == _UNIX_LINK or bool(attributes & _REPARSE and not attributes & _IS_FOLDER)

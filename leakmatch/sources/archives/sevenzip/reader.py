@@ -10,12 +10,11 @@ from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
 from leakmatch.sources.archives.sevenzip.coders import AES, SELF_CHECKING, Blocks, Key, Unpacking
+from leakmatch.sources.archives.sevenzip.files import File, Files
 from leakmatch.sources.archives.sevenzip.header import (
     LARGEST,
     START,
     Chain,
-    File,
-    Files,
     Streams,
     find_start,
     read_header,

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
+from leakmatch.sources.archives.zip.directory import (
+    CENTRAL,
+    END,
+    END64,
+    END_RECORD,
+    MAX32,
+    TAIL,
+    Directory,
+    directory_at,
+    find_directory,
+    narrow_directory,
+)
 from leakmatch.sources.guard import corrupt
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.streams import CHUNK
 
 LOCAL: Final = b"PK\x03\x04"
-CENTRAL: Final = b"PK\x01\x02"
-END: Final = b"PK\x05\x06"
 SPANNED: Final = b"PK\x07\x08" + LOCAL  # begins the first of several volumes
 NOT_SPANNED: Final = b"PK00" + LOCAL  # meant to be several, became one
-_END64: Final = b"PK\x06\x06"
-_END64_LOCATOR: Final = b"PK\x06\x07"
 _DESCRIPTOR: Final = b"PK\x07\x08"
 _DIGITAL_SIGNATURE: Final = b"PK\x05\x05"
-_SIGNATURES: Final = (LOCAL, CENTRAL, END, _END64, _DESCRIPTOR, b"PK\x06\x08")
+_SIGNATURES: Final = (LOCAL, CENTRAL, END, END64, _DESCRIPTOR, b"PK\x06\x08")
 
 LOCAL_HEADER: Final = struct.Struct("<4sHHHHHIIIHH")
 _CENTRAL_HEADER: Final = struct.Struct("<4sHHHHHHIIIHHHHHII")
-_END_RECORD: Final = struct.Struct("<4sHHHHIIH")
-_END64_RECORD: Final = struct.Struct("<4sQHHIIQQQQ")
-_LOCATOR64: Final = struct.Struct("<4sIQI")
 
-TAIL: Final = _END_RECORD.size + 0xFFFF  # the end record lies in the last bytes of the file
 _DIRECTORY_BLOCK: Final = 1 << 20
 _DESCRIPTOR_SEARCHES: Final = 16  # in vain, each to the end of the file
 
@@ -38,7 +42,6 @@ _DESCRIBED: Final = 8
 _MASKED: Final = 0x2000
 _UTF8: Final = 0x800
 _UNIX: Final = 3
-_MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64_EXTRA: Final = 1
 _UNICODE_PATH_EXTRA: Final = 0x7075
 AES_EXTRA: Final = 0x9901
@@ -81,42 +84,6 @@ class ZipEntry:
         return decode_name(self.raw, utf8=bool(self.flags & _UTF8))
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """Where the central directory is, and how many entries it is said to have.
-
-    ``shift``: bytes before the archive proper (a self-extractor). ``behind``: bytes behind it and its comment.
-    ``disk``: the number of this volume, from 0. ``starts``: where each volume begins, where all are read as one file;
-    ``None`` for one that is missing.
-    """
-
-    entries: int
-    start: int
-    stop: int
-    shift: int
-    behind: int
-    disk: int
-    starts: tuple[int | None, ...] = ()
-
-
-def is_zip_tail(tail: bytes, size: int) -> bool:
-    """Whether the last bytes (:data:`TAIL`, or all) of a file of ``size`` bytes end a zip, as in a self-extractor."""
-    before = size - len(tail)
-    directory = _find_directory(tail, size, lambda at, length: tail[at - before :][:length] if at >= before else b"")
-    return directory is not None and directory.stop > directory.start
-
-
-def last_disk(tail: bytes) -> int:
-    """The number of the volume that a file with this end says it is; 0 where it is the only one, or says nothing."""
-    at = tail.rfind(END)
-    if at < 0 or len(tail) - at < _END_RECORD.size:
-        return 0
-    disk = int(_END_RECORD.unpack_from(tail, at)[1])
-    if disk == _MAX16 and tail[at - _LOCATOR64.size : at].startswith(_END64_LOCATOR) and at >= _LOCATOR64.size:
-        disk = int(_LOCATOR64.unpack_from(tail, at - _LOCATOR64.size)[3]) - 1
-    return disk if disk < _MAX16 else 0
-
-
 class ZipEntries:
     """Finds the entries of the archive in ``file``, of ``size`` bytes."""
 
@@ -137,7 +104,7 @@ class ZipEntries:
     def directory(self) -> Directory | None:
         """Where the central directory is, or ``None`` without one."""
         tail = self.at(max(self._size - TAIL, 0), TAIL)
-        found = _find_directory(tail, self._size, self.at)
+        found = find_directory(tail, self._size, self.at)
         if found is not None and self._starts:
             return replace(found, shift=0, starts=self._starts)
         if found is not None and found.shift and found.behind and self.at(0, 4) == LOCAL:
@@ -175,11 +142,11 @@ class ZipEntries:
         """
         at = self.find(start, stop, (END,))
         while at is not None:
-            record = self.at(at, _END_RECORD.size)
-            found = _directory(record, at, self._size, self.at)
+            record = self.at(at, END_RECORD.size)
+            found = directory_at(record, at, self._size, self.at)
             if found is not None:
                 yield found
-                found = _narrow_directory(record, at, found, self.at)
+                found = narrow_directory(record, at, found, self.at)
             if found is not None:
                 yield found
             at = self.find(at + 1, stop, (END,))
@@ -199,7 +166,7 @@ class ZipEntries:
         raw, extra = header[LOCAL_HEADER.size :], entry.extra
         if len(raw) != name_size:
             raw = self.at(names, name_size)
-        if _MAX32 in (stored, size) or method != entry.method:
+        if MAX32 in (stored, size) or method != entry.method:
             extra = self.at(names + name_size, extra_size)
             stored, size, _ = _zip64(extra, stored, size, 0)
         own = replace(entry, raw=raw, extra=extra, flags=flags, method=method, time=time)
@@ -292,67 +259,15 @@ def _central_entry(block: bytes, at: int, directory: Directory) -> tuple[ZipEntr
     if signature != CENTRAL or end > len(block):
         return None
     raw, extra = block[names : names + name_size], block[names + name_size : end - comment_size]
-    if _MAX32 in (stored, size, header):
+    if MAX32 in (stored, size, header):
         stored, size, header = _zip64(extra, stored, size, header)
     mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
-    header, here = _place(directory, disk, header)
+    header, here = directory.place(disk, header)
     return ZipEntry(raw, extra, flags, method, crc, stored, size, header, mode, disk, here, time), end
 
 
-def _place(directory: Directory, disk: int, header: int) -> tuple[int, bool]:
-    """Where the header at ``header`` of a volume is in the file, and whether that volume is there."""
-    if not directory.starts:
-        return header + directory.shift, disk in (directory.disk, _MAX16)
-    start = directory.starts[disk] if disk < len(directory.starts) else None
-    return header + (start or 0), start is not None
-
-
-def _find_directory(tail: bytes, size: int, read: Callable[[int, int], bytes]) -> Directory | None:
-    """The directory that the last believable end record points to; an empty one only where there is no other.
-
-    ``read(start, length)`` gives bytes from elsewhere in the file.
-    """
-    empty: Directory | None = None
-    found = len(tail)
-    while (found := tail.rfind(END, 0, found)) >= 0:
-        directory = _directory(tail[found : found + _END_RECORD.size], size - len(tail) + found, size, read)
-        if directory is not None and directory.stop > directory.start:
-            return directory
-        empty = empty or directory
-    return empty
-
-
-def _directory(record: bytes, at: int, size: int, read: Callable[[int, int], bytes]) -> Directory | None:
-    if len(record) < _END_RECORD.size:
-        return None
-    _, disk, _, _, entries, length, start, comment = _END_RECORD.unpack(record)
-    stop = at
-    behind = max(size - at - _END_RECORD.size - comment, 0)
-    locator = read(at - _LOCATOR64.size, _LOCATOR64.size) if at >= _LOCATOR64.size else b""
-    if locator.startswith(_END64_LOCATOR) and len(locator) == _LOCATOR64.size:
-        for candidate in (_LOCATOR64.unpack(locator)[2], at - _LOCATOR64.size - _END64_RECORD.size):
-            record = read(candidate, _END64_RECORD.size) if 0 <= candidate < at else b""
-            if record.startswith(_END64) and len(record) == _END64_RECORD.size:
-                _, _, _, _, disk, _, _, entries, length, start = _END64_RECORD.unpack(record)
-                stop = candidate
-                break
-    shift = stop - length - start  # less than 0 where the beginning of the file is lost
-    if stop < length or (length and read(stop - length, 4) not in ((CENTRAL,) if shift < 0 else (CENTRAL, b""))):
-        return None
-    return Directory(entries, stop - length, stop, shift, behind, 0 if disk == _MAX16 else disk)
-
-
-def _narrow_directory(record: bytes, at: int, wide: Directory, read: Callable[[int, int], bytes]) -> Directory | None:
-    """The directory by the 32-bit fields of an end record, where they have another than ``wide``."""
-    _, _, _, _, entries, length, start, _ = _END_RECORD.unpack(record)
-    start += wide.shift
-    if _MAX32 in (length, start) or not length or start + length > at or start == wide.start:
-        return None
-    return replace(wide, entries=entries, start=start, stop=start + length) if read(start, 4) == CENTRAL else None
-
-
 def _known(size: int) -> int:
-    return 0 if size == _MAX32 else size
+    return 0 if size == MAX32 else size
 
 
 def differences(entry: ZipEntry, own: ZipEntry) -> list[str]:
@@ -386,7 +301,7 @@ def _zip64(extra: bytes, stored: int, size: int, start: int) -> tuple[int, int, 
     values = [size, stored, start]
     at = 0
     for i, value in enumerate(values):
-        if value == _MAX32 and len(field) >= at + 8:
+        if value == MAX32 and len(field) >= at + 8:
             values[i] = int.from_bytes(field[at : at + 8], "little")
             at += 8
     return values[1], values[0], values[2]

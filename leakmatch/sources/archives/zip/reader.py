@@ -11,12 +11,11 @@ from collections.abc import Generator, Iterator
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
+from leakmatch.sources.archives.zip.directory import CENTRAL, Directory
 from leakmatch.sources.archives.zip.entries import (
-    CENTRAL,
     LOCAL,
     LOCAL_HEADER,
     SPANNED,
-    Directory,
     ZipEntries,
     ZipEntry,
     differences,

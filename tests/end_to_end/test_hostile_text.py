@@ -59,11 +59,13 @@ NAMES: dict[str, bytes] = {
 RAW = [name + TOKEN for name in NAMES.values()]
 
 #: What a page of ours is made of.
-ELEMENTS = frozenset(  # noqa: SIM905 - a list of words
-    """html head meta title style body a div header p h1 h2 h3 h4 nav ul ol li main section article figure figcaption
-    table caption thead tbody tr th td dl dt dd strong em code pre span small sup sub b i img br hr footer details
-    summary svg path rect circle line g text""".split()
-)
+_ELEMENTS = """
+    html head meta title style body a div header p h1 h2 h3 h4 nav ul ol li main section article figure
+    figcaption table caption thead tbody tr th td dl dt dd strong em code pre span small sup sub b i img br hr footer
+    details
+    summary svg path rect circle line g text
+"""
+ELEMENTS = frozenset(_ELEMENTS.split())
 
 
 @pytest.fixture(scope="module")

@@ -59,13 +59,66 @@ NAMES: dict[str, bytes] = {
 RAW = [name + TOKEN for name in NAMES.values()]
 
 #: What a page of ours is made of.
-_ELEMENTS = """
-    html head meta title style body a div header p h1 h2 h3 h4 nav ul ol li main section article figure
-    figcaption table caption thead tbody tr th td dl dt dd strong em code pre span small sup sub b i img br hr footer
-    details
-    summary svg path rect circle line g text
-"""
-ELEMENTS = frozenset(_ELEMENTS.split())
+ELEMENTS = frozenset(
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "a",
+        "div",
+        "header",
+        "p",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "nav",
+        "ul",
+        "ol",
+        "li",
+        "main",
+        "section",
+        "article",
+        "figure",
+        "figcaption",
+        "table",
+        "caption",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "dl",
+        "dt",
+        "dd",
+        "strong",
+        "em",
+        "code",
+        "pre",
+        "span",
+        "small",
+        "sup",
+        "sub",
+        "b",
+        "i",
+        "img",
+        "br",
+        "hr",
+        "footer",
+        "details",
+        "summary",
+        "svg",
+        "path",
+        "rect",
+        "circle",
+        "line",
+        "g",
+        "text",
+    ]
+)
 
 
 @pytest.fixture(scope="module")

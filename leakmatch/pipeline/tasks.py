@@ -134,20 +134,26 @@ class Sample:
         return True
 
 
-class Sink(Protocol):
-    """Takes what a run finds, in one thread. An exception from any method ends the run."""
+class Sink:
+    """Takes what a run finds, in one thread. An exception from any method ends the run.
+
+    To be inherited; what a sink need not care for does nothing here.
+    """
 
     def found(self, task: FileTask, entry: Entry) -> bool:
         """An item was found. Returns whether to look at it; only asked of pictures (``outcome`` is ``None``)."""
+        raise NotImplementedError
 
     def incident(self, task: FileTask, incident: Incident) -> None:
         """Something is worth knowing about an item."""
 
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """A picture was looked at."""
+        raise NotImplementedError
 
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """A picture cost two workers their life; it is not tried again."""
+        raise NotImplementedError
 
     def stopped(self, task: FileTask, stop: Stop) -> None:
         """Later walks of this file must be given this among its ``stops``."""

@@ -142,7 +142,8 @@ class _Item:
     """Something to visit.
 
     ``open`` gives its bytes from the start at each call; ``in_place`` is a file of them that can be sought at no cost.
-    ``whole``: the archive of which it is the first part, with the parts that follow.
+    ``whole``: the archive of which it is the first part, with the parts that follow. ``kind``: what container it is,
+    where that is known already.
     """
 
     locator: Locator
@@ -154,6 +155,7 @@ class _Item:
     frame: bool = False
     volumes: Volumes = field(default_factory=Volumes)
     whole: Whole | None = None
+    kind: str | None = None
 
 
 @dataclass(slots=True)
@@ -228,7 +230,7 @@ class _Walker:
 
     def _opened(self, item: _Item, position: int) -> Iterator[Entry | Incident]:
         read = self._start(item)
-        kind = detect(read.head)
+        kind = item.kind or detect(read.head)  # what was found in it once is not looked for again
         picture = kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES])
         if (role := follows(item.volumes, read.head, picture=bool(picture))) is not None:
             yield from self._part(item, position, read, role)
@@ -393,6 +395,7 @@ class _Walker:
                 item.meter.inner(size),
                 opened,
                 None if item.in_place is None else opened(),
+                kind=kind,
             )
             try:
                 yield from self.visit(inner)

@@ -225,7 +225,8 @@ class ZipEntries:
         if len(header) < LOCAL_HEADER.size:
             return None
         _, version, flags, method, time, _, crc, stored, size, name_size, extra_size = LOCAL_HEADER.unpack(header)
-        if not name_size or method not in _KNOWN_METHODS or version & 0xFF > _HIGHEST_VERSION:
+        # At 0 it is what made this a zip, and is a member whatever it says.
+        if at and (not name_size or method not in _KNOWN_METHODS or version & 0xFF > _HIGHEST_VERSION):
             return None
         rest = self.at(at + LOCAL_HEADER.size, name_size + extra_size)
         raw, extra = rest[:name_size], rest[name_size:]

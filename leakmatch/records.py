@@ -96,7 +96,7 @@ class Budget:
     ``memory``: resident bytes of one worker. ``scratch_bytes``: what a worker may put on disk.
     """
 
-    depth: int = 16
+    depth: int = 32
     members: int = 50_000_000
     bytes: int = 4 << 40
     member_bytes: int = 512 << 20

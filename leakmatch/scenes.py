@@ -36,7 +36,7 @@ class Keeper:
         ``at``: when it is shown, in the unit of ``step``; ``share``: how much lies behind, 0 to 1.
         """
         now = thumbnail.astype(np.int16)
-        if self.kept >= min(self._most, 1 + int((self._most - 1) * share)):
+        if self.kept >= min(self._most, 1 + int(self._most * share)):
             return False
         if self._last is not None:
             difference = np.abs(now - self._last)

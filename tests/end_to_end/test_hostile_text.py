@@ -204,7 +204,7 @@ def test_errors_that_repeat_a_name(run: Run, demo: Path, material: Path, tmp_pat
         ("enroll", tmp_path / "a.gallery", tmp_path / f"{text}.csv"),
     ):
         done = run(*arguments)
-        assert done.code == 2, done.err
+        assert done.code in (2, 3), done.err  # 3: the scan, whose case may be called anything
         assert len(done.err) > 30
         inert(done.err)
 
@@ -335,9 +335,7 @@ def test_enrolment(run: Run, people: Path, sample_photos: Path) -> None:
     listed = run("gallery", "list", gallery)
     subjects = [json.loads(line) for line in run("gallery", "list", gallery, "--json").out.splitlines()]
     said = [by_table, by_folder, listed, run("gallery", "info", gallery), run("gallery", "verify", gallery)]
-    said += [
-        run("gallery", "show", gallery, row["subject_id"]) for row in subjects if "\ud800" not in row["subject_id"]
-    ]
+    said += [run("gallery", "show", "--", gallery, row["subject_id"]) for row in subjects[::4]]
     said += [run("gallery", "doubts", gallery), run("search", sample_photos / "obama.jpg", "-g", gallery)]
     case = people / "b.case"
     said.append(run("scan", sample_photos / "obama2.jpg", "-g", gallery, "-c", case))

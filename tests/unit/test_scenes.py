@@ -29,7 +29,7 @@ def test_a_scene_that_moves_is_kept_once_in_each_step():
 def test_no_more_are_spent_than_the_share_that_lies_behind():
     keeper = Keeper(step=0.0, most=5)
     kept = [n for n in range(100) if keeper.wants(flat(100 * (n % 2)), float(n), n / 100)]
-    assert kept == [0, 25, 50, 75]
+    assert all(abs(number - even) <= 1 for number, even in zip(kept, (0, 20, 40, 60, 80), strict=True))
 
 
 def test_what_differs_in_an_animation_is_chosen():

@@ -34,9 +34,9 @@ from leakmatch.gallery.store import Gallery
 from leakmatch.hashing.copies import COPY_SCORE
 from leakmatch.imaging.decode import decode
 from leakmatch.matching.verdict import Verdict
+from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.enrol import enroll
 from leakmatch.pipeline.matcher import Matcher, require_searchable
-from leakmatch.pipeline.scan import calibration_for
 from leakmatch.pipeline.stages import Looker
 from leakmatch.records import Budget, Evidence, ImageAnalysis
 from leakmatch.settings import Settings

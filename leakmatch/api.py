@@ -15,7 +15,7 @@ from typing import Any
 from leakmatch.case.store import Case
 from leakmatch.pipeline.enrol import EnrolmentReport
 from leakmatch.pipeline.enrol import enroll as _enroll
-from leakmatch.pipeline.scan import Progress, no_progress
+from leakmatch.pipeline.progress import Progress, no_progress
 from leakmatch.pipeline.scan import scan as _scan
 from leakmatch.pipeline.search import SearchResult
 from leakmatch.pipeline.search import search as _search

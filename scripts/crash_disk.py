@@ -109,10 +109,10 @@ class Disk:
 
     def _child(self, command: list[str], store: Path, fault: Fault, at: int, seed: int, write: int) -> int:
         from leakmatch.cli.app import run
-        from leakmatch.pipeline import scan
+        from leakmatch.pipeline import scan_sink
 
         os.dup2(write, 2)
-        scan.COMMIT_ITEMS = _COMMIT_ITEMS  # type: ignore[misc]
+        scan_sink.COMMIT_ITEMS = _COMMIT_ITEMS  # type: ignore[misc]
         where = [os.fsencode(path) for path in (store.parent, store.name, self._kept)]
         how = (fault.mode, fault.what, ctypes.c_long(at), fault.error, fault.lose, ctypes.c_uint(seed))
         self._library.failing_disk(*where, *how)

@@ -355,9 +355,11 @@ def replay(folders: list[Path], seed: int) -> int:
         name, data = mutant(Seeds(folders), seed)
         path = home / f"{seed}-{name}"
         path.write_bytes(data)
+        defects = Defects()
         notes = Notes(lambda task: True, ledgers.append)
         with workers([home], replace(load({}), workers=1)) as executor:
             executor.run([notes.begin(task_of(seed, path))], notes)
+    ledgers[0].wrong += [f"a defect: {told.splitlines()[-1]}" for told in defects.take()]
     print(f"{name}: {len(data):,} bytes")
     for position, entry in sorted(ledgers[0].entries.items()):
         print(f"{position:6} {ledgers[0].outcomes.get(position)} {entry.locator.path} {entry.detail}")

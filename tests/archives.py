@@ -30,9 +30,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from leakmatch.locator import APPENDED, SOURCE, Locator
 from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome
+from leakmatch.sources.archives.zip.crypto import traditional_encrypt, traditional_keys
 from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.walk import Before, always, walk
-from leakmatch.sources.zip_crypto import traditional_encrypt, traditional_keys
 
 Members = list[tuple[bytes, bytes]]
 

@@ -22,7 +22,8 @@ from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.geometry import CROP_SIZE
 from leakmatch.faces.packs import load_pack, verified
 from leakmatch.faces.runtime import Runtime, make_ready
-from leakmatch.pipeline.scan import Progress, no_progress, scan
+from leakmatch.pipeline.progress import Progress, no_progress
+from leakmatch.pipeline.scan import scan
 from leakmatch.settings import Settings
 
 PHOTOS: Final = 500

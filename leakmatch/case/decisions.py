@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from leakmatch.case.joint import Resemblance
-from leakmatch.case.store import Candidate, Case, Totals
+from leakmatch.case.rows import Candidate, Totals
+from leakmatch.case.store import Case
 from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.records import REVIEW_BAND, STORED_BAND, Decision, Evidence, decide
 

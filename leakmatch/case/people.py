@@ -16,7 +16,8 @@ import numpy as np
 from leakmatch.case.decisions import Judge, rounded
 from leakmatch.case.joint import Joint, together
 from leakmatch.case.places import folder, folder_path, places
-from leakmatch.case.store import Candidate, Case, as_candidate, columns_of
+from leakmatch.case.rows import Candidate, as_candidate, columns_of
+from leakmatch.case.store import Case
 from leakmatch.records import Decision, Evidence, ItemKind
 
 #: A picture: source file and position, or for all frames of a video together its locator.
@@ -117,7 +118,7 @@ def _seen(case: Case, judge: Judge) -> dict[str, list[Seen]]:
     """The pictures of each person, in source order."""
     found: dict[str, dict[Picture, Seen]] = {}
     for *fields, locator, hash_, kind in case.select(_STORED):
-        candidate = as_candidate(case, tuple(fields))
+        candidate = as_candidate(case.path, tuple(fields))
         place = folder(case, locator, kind == ItemKind.FRAME)
         by_picture = None if candidate.picture_chance is None else judge.totals.expected_false(candidate, None)
         now = Seen(

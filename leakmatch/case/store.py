@@ -6,119 +6,19 @@ impossible and an interrupted scan continues where it stopped. A case holds no t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import numpy as np
-
+from leakmatch.case.batch import Batch
+from leakmatch.case.rows import CANDIDATE, Candidate, Key, SourceRow, Totals, as_candidate
 from leakmatch.case.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, VERSION
 from leakmatch.case.sums import check_sums
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError
-from leakmatch.locator import Locator, printable
-from leakmatch.records import Entry, Evidence, ImageAnalysis, Incident, ItemKind, Outcome, QualityReason, Stop
-
-
-class Key(NamedTuple):
-    """Where an item is in a case: the source file, its position in the walk of that file, the frame (0: itself)."""
-
-    file: int
-    position: int
-    frame: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRow:
-    """A file on disk below one of the source arguments, as it was when the case began."""
-
-    file: int
-    source: int
-    locator: Locator
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One subject who may be in one item. ``score`` has 4 decimals; the schema says what each field holds."""
-
-    key: Key
-    face: int | None
-    subject_id: str
-    enrolment: int
-    rank: int
-    score: float | None
-    chance: float | None
-    chance_low: float | None
-    chance_high: float | None
-    looks: int
-    evidence: Evidence
-    hash_distance: int | None = None
-    picture_chance: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What the figures of a case rest on.
-
-    ``searches`` counts face templates compared with the gallery, ``pictures`` pictures whose hash was compared; a
-    duplicate counts once. ``gallery_people`` (one template each) and ``gallery_pictures`` are the other side of each
-    comparison. ``resolution``: the rarest chance that the calibration's data shows; 0 where there is none.
-    """
-
-    searches: int
-    pictures: int
-    gallery_people: int
-    gallery_pictures: int
-    resolution: float = 0.0
-
-    @property
-    def face_pairs(self) -> int:
-        """The number of pairs of faces that were compared."""
-        return self.searches * self.gallery_people
-
-    @property
-    def picture_pairs(self) -> int:
-        """The number of pairs of pictures that were compared."""
-        return self.pictures * self.gallery_pictures
-
-    def expected_false(self, candidate: Candidate, chance: float | None) -> float | None:
-        """How many candidates this strong chance alone would give in the whole scan; ``None`` if unknown.
-
-        ``chance``: that of the face, or a limit of it. Where the face and the picture both speak, the stronger of the
-        two counts. Hashes are compared per picture and per face crop; the larger number of pairs is taken for both.
-        """
-        by_face = None if chance is None else chance * self.face_pairs
-        hashed = max(self.pictures, self.searches) * self.gallery_pictures
-        by_picture = None if candidate.picture_chance is None else candidate.picture_chance * hashed
-        known = [value for value in (by_face, by_picture) if value is not None]
-        return min(known, default=None)
-
-
-_CANDIDATE: Final = (
-    *("file", "position", "frame", "face", "subject_id", "enrolment", "rank", "score", "chance", "chance_low"),
-    *("chance_high", "looks", "evidence", "hash_distance", "picture_chance"),
-)
-#: The columns of a candidate, as :func:`as_candidate` takes them.
-CANDIDATE: Final = ", ".join(_CANDIDATE)
-
-
-def columns_of(table: str) -> str:
-    """:data:`CANDIDATE` of a table by that name, for a query that joins it with others."""
-    return ", ".join(f"{table}.{column}" for column in _CANDIDATE)
-
-
-def as_candidate(case: Case, row: Row) -> Candidate:
-    """The candidate in a row of :data:`CANDIDATE`. Raises :class:`IntegrityError` for an unknown kind of evidence."""
-    fields = dict(zip(_CANDIDATE, row, strict=True))
-    key = Key(*(fields.pop(name) for name in Key._fields))
-    try:
-        return Candidate(key, **(fields | {"evidence": Evidence(fields["evidence"])}))
-    except ValueError as error:
-        raise IntegrityError(f"{case.path}: damaged: {error}. Restore it from a copy.") from error
+from leakmatch.locator import Locator
+from leakmatch.records import ItemKind, Outcome, Stop
 
 
 class Case(Store):
@@ -271,7 +171,7 @@ class Case(Store):
         """The candidates of one face."""
         where = "file = ? AND position = ? AND frame = ? AND face = ?"
         rows = self._database.select(f"SELECT {CANDIDATE} FROM candidates WHERE {where}", (*key, face))
-        return [as_candidate(self, row) for row in rows]
+        return [as_candidate(self.path, row) for row in rows]
 
     def write_second_looks(self, faces: Iterable[tuple[Key, int]], candidates: Iterable[Candidate]) -> None:
         """Commit what second looks at ``faces`` found in the place of what the first did."""
@@ -310,7 +210,7 @@ class Case(Store):
             f"""SELECT {CANDIDATE} FROM candidates
                ORDER BY file, position, frame, score IS NOT NULL, score DESC, rank, face, subject_id"""
         ):
-            yield as_candidate(self, row)
+            yield as_candidate(self.path, row)
 
     def count(self, table: str) -> int:
         """The number of rows of a table of ``SCHEMA``."""
@@ -377,89 +277,6 @@ class Case(Store):
         return IntegrityError(f"{self.path}: the ledger does not add up: {what}.")
 
 
-_NO_PRIMARY: Final = (None, None)
-_LARGEST: Final = (1 << 63) - 1
 _TOLD: Final = """SELECT i.file, i.locator, i.members, i.outcome FROM finished_files f
     CROSS JOIN items i ON i.file = f.file AND i.frame = 0 ORDER BY f.file, i.position"""
 _SUMS: Final = ", ".join(f"coalesce(sum(outcome = '{outcome}'), 0)" for outcome in Outcome)
-
-
-class Batch:
-    """Results waiting to be committed together by :meth:`Case.write`."""
-
-    def __init__(self) -> None:
-        self.items: list[Row] = []
-        self.faces: list[Row] = []
-        self.candidates: list[Row] = []
-        self.crops: list[Row] = []
-        self.incidents: list[Row] = []
-        self.finished_files: list[Row] = []
-        self.stops: list[Row] = []
-        self.approximate: dict[str, Any] | None = None  #: how faces were compared so far, where not exactly
-
-    def __len__(self) -> int:
-        return len(self.items) + len(self.finished_files) + len(self.incidents) + len(self.stops)
-
-    def add_entry(self, file: int, entry: Entry, outcome: Outcome, detail: str, primary: Key | None = None) -> None:
-        """An item that is not (or no longer) looked at: a container, no picture, a duplicate, a failure."""
-        self.items.append(
-            (file, entry.position, 0, *_described(entry, entry.locator, entry.kind), str(outcome))
-            + (printable(detail), None, None, 0, 0, None)
-            + (_NO_PRIMARY if primary is None else (primary.file, primary.position))
-            + (entry.members,)
-        )
-
-    def add_analysis(self, file: int, entry: Entry, analysis: ImageAnalysis, reasons: Sequence[QualityReason]) -> Key:
-        """A picture that was looked at: its row and its faces, with the reason of a low quality for each."""
-        key = Key(file, entry.position, analysis.frame)
-        locator = entry.locator.frame(analysis.frame, analysis.seconds) if analysis.frame else entry.locator
-        kind = ItemKind.FRAME if analysis.frame else entry.kind
-        searches = 0 if analysis.templates is None else int(np.count_nonzero(analysis.templates.valid))
-        seen = (
-            str(analysis.outcome),
-            printable(analysis.detail),
-            analysis.width,
-            analysis.height,
-            len(analysis.faces),
-            searches,
-            # Straight phash and dhash come first; the turned ones are of no use for telling pictures apart.
-            b"".join(batch.bits[0].tobytes() for batch in analysis.picture_hashes[:2]) or None,
-        )
-        members = None if analysis.frame else entry.members
-        self.items.append((*key, *_described(entry, locator, kind), *seen, *_NO_PRIMARY, members))
-        faces = analysis.faces
-        for face, reason in enumerate(reasons):
-            quality = 0.0 if analysis.templates is None else float(analysis.templates.quality[face])
-            box, landmarks = faces.boxes[face].tobytes(), faces.landmarks[face].tobytes()
-            self.faces.append((*key, face, box, landmarks, float(faces.scores[face]), quality, str(reason)))
-        for stage, code, message in analysis.incidents:
-            self.add_incident(file, Incident(locator, stage, code, message))
-        return key
-
-    def add_candidates(self, candidates: Iterable[Candidate], crops: Mapping[int, bytes]) -> None:
-        """Candidates of one picture, and the crops of their faces by face number."""
-        seen: set[int] = set()
-        for c in candidates:
-            face = (c.face, c.subject_id, c.enrolment, c.rank, c.score, c.chance, c.chance_low, c.chance_high, c.looks)
-            self.candidates.append((*c.key, *face, str(c.evidence), c.hash_distance, c.picture_chance))
-            if c.face is not None and c.face in crops and c.face not in seen:
-                seen.add(c.face)
-                self.crops.append((*c.key, c.face, crops[c.face]))
-
-    def add_incident(self, file: int, incident: Incident) -> None:
-        """Something that went wrong or is worth knowing."""
-        message = printable(incident.message)
-        self.incidents.append((file, incident.locator.to_json(), incident.stage, incident.code, message))
-
-    def add_stop(self, file: int, stop: Stop) -> None:
-        """Where walks of a source file end an item."""
-        self.stops.append((file, stop.position, stop.next, str(stop.outcome), printable(stop.reason)))
-
-    def add_finished_file(self, file: int, sha256: bytes | None, entries: int) -> None:
-        """A source file that was read to its end."""
-        self.finished_files.append((file, sha256, entries))
-
-
-def _described(entry: Entry, locator: Locator, kind: ItemKind) -> Row:
-    size = min(entry.size, _LARGEST)  # a hostile header may claim more than a column can hold
-    return locator.to_json(), entry.sha256, size, str(kind)

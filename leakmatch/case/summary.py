@@ -11,7 +11,8 @@ from typing import Final
 from leakmatch.case.decisions import Judge
 from leakmatch.case.people import BAND, STRENGTH, Person, people, unknown_last
 from leakmatch.case.places import places
-from leakmatch.case.store import Case, Key
+from leakmatch.case.rows import Key
+from leakmatch.case.store import Case
 from leakmatch.case.tables import Finding, findings
 from leakmatch.records import Decision
 

@@ -13,7 +13,8 @@ from leakmatch.case.decisions import Judge
 from leakmatch.case.frames import Table
 from leakmatch.case.people import people
 from leakmatch.case.places import places
-from leakmatch.case.store import Candidate, Case, as_candidate, columns_of
+from leakmatch.case.rows import Candidate, as_candidate, columns_of
+from leakmatch.case.store import Case
 from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.records import LOOKED_AT, Decision, ItemKind, Outcome
 
@@ -100,7 +101,7 @@ def findings(case: Case, judge: Judge, every: bool = False) -> Iterator[Finding]
     place = places(case)
     names = tuple(COLUMNS["candidates"])
     for locator, sha256, file, position, copied, frame, *fields, box in case.select(_CANDIDATES):
-        candidate = as_candidate(case, tuple(fields))
+        candidate = as_candidate(case.path, tuple(fields))
         decision = judge.decision(candidate)
         if decision is Decision.WEAK and not every:
             continue

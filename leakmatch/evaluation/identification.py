@@ -46,7 +46,7 @@ from leakmatch.faces.runtime import make_ready
 from leakmatch.locator import SEPARATOR, Locator, printable
 from leakmatch.matching.calibration import Calibration
 from leakmatch.pipeline.calibrate import pack_calibration
-from leakmatch.pipeline.scan import Progress, no_progress
+from leakmatch.pipeline.progress import Progress, no_progress
 from leakmatch.pipeline.start import start
 from leakmatch.pipeline.subjects import Labelled, label
 from leakmatch.pipeline.tasks import FileTask

@@ -11,10 +11,10 @@ from leakmatch.faces.defects import eye_distances
 from leakmatch.gallery.enrolment import subject_face
 from leakmatch.locator import SEPARATOR, SOURCE, Locator, printable
 from leakmatch.pipeline.enrol import judge
-from leakmatch.pipeline.scan import Progress
+from leakmatch.pipeline.progress import Progress
 from leakmatch.pipeline.start import Inventory
-from leakmatch.pipeline.tasks import FileTask
-from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Incident, Outcome, Stop
+from leakmatch.pipeline.tasks import FileTask, Sink
+from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def plain_path(path: str) -> str:
     return printable(path).removeprefix("./")
 
 
-class PhotoSink:
+class PhotoSink(Sink):
     """Keeps what is seen in every photo asked for, by its path; of two with one path the first counts.
 
     ``asked``: the path of an item, or empty for an item that is not asked for; it is told of every item, also of those
@@ -156,12 +156,6 @@ class PhotoSink:
         path = self._paths.pop((task.file, entry.position))
         self.photos[path] = Photo(path, outcome, detail, face, refusal, jpeg_quality, entry.sha256)
         self._faces += face is not None
-
-    def incident(self, task: FileTask, incident: Incident) -> None:
-        """What matters of it is in the item's outcome."""
-
-    def stopped(self, task: FileTask, stop: Stop) -> None:
-        """Files are walked once."""
 
     def read(self, task: FileTask, position: int) -> None:
         """Note how far the reader is."""

@@ -35,7 +35,7 @@ from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.locator import SEPARATOR, SOURCE, printable
 from leakmatch.matching.join import DECIMALS
-from leakmatch.pipeline.scan import Progress, no_progress
+from leakmatch.pipeline.progress import Progress, no_progress
 from leakmatch.pipeline.start import Inventory, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask
 from leakmatch.records import LOOKED_AT, Entry, ItemKind, Outcome

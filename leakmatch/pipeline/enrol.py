@@ -21,11 +21,11 @@ from leakmatch.gallery.enrolment import describe_choice, subject_face
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
 from leakmatch.hashing.evidence import require_current
 from leakmatch.pipeline.interrupt import deferred_interrupt
-from leakmatch.pipeline.scan import Progress, no_progress
+from leakmatch.pipeline.progress import Progress, no_progress
 from leakmatch.pipeline.start import start
 from leakmatch.pipeline.subjects import Labelled, label
-from leakmatch.pipeline.tasks import FileTask
-from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, Incident, ItemKind, QualityReason, Stop
+from leakmatch.pipeline.tasks import FileTask, Sink
+from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, ItemKind, QualityReason
 from leakmatch.settings import Settings
 
 COMMIT_PHOTOS: Final = 128
@@ -88,7 +88,7 @@ def enroll(
 # What becomes of a photo
 
 
-class _Sink:
+class _Sink(Sink):
     """Judges photos in the order they were found, whichever worker was faster."""
 
     def __init__(
@@ -156,9 +156,6 @@ class _Sink:
             self.report.known += 1
         return True
 
-    def incident(self, task: FileTask, incident: Incident) -> None:
-        """An item that could not be read has its outcome too, which is listed."""
-
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Judge the photo when its turn comes. Of an animation, the first frame counts."""
         first = replace(analyses[0], crops=())  # a slow photo holds up all that come behind it
@@ -170,12 +167,6 @@ class _Sink:
         photo = self._photo(task, entry, UNREADABLE, message)
         self._results[task.file, entry.position] = lambda: self._refuse(photo)
         self._judge_in_order()
-
-    def stopped(self, task: FileTask, stop: Stop) -> None:
-        """Every run walks the files from their beginning."""
-
-    def read(self, task: FileTask, position: int) -> None:
-        """Enrolment counts whole files only."""
 
     def finished(self, task: FileTask, entries: int) -> None:
         """Count the file as read."""

@@ -31,7 +31,7 @@ class Inline:
         cv2.setNumThreads(1)
         self._budget = setup.budget
         self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
-        self._sample = Sample() if setup.listing else None
+        self._sample = Sample(image_format) if setup.listing else None
         self.looking_seconds = 0.0
         self._rooms = Rooms(scratch)
         self._scratch = Scratch(self._rooms.room(), setup.budget.scratch_bytes)
@@ -60,7 +60,7 @@ class Inline:
             task.path,
             task.root,
             self._budget,
-            image_format,
+            self._sample.format if self._sample else image_format,
             self._sample or (lambda position: position not in task.stored),
             passwords=self._passwords,
             scratch=self._scratch,

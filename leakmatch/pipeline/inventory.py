@@ -12,10 +12,10 @@ from typing import Any, Final
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.pipeline.interrupt import deferred_interrupt
-from leakmatch.pipeline.scan import Progress, no_progress
+from leakmatch.pipeline.progress import Progress, no_progress
 from leakmatch.pipeline.start import Inventory, can_isolate, start, take_inventory
-from leakmatch.pipeline.tasks import Executor, FileTask
-from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Incident, ItemKind, Outcome, Stop
+from leakmatch.pipeline.tasks import Executor, FileTask, Sink
+from leakmatch.records import LOOKED_AT, Entry, ImageAnalysis, Incident, ItemKind, Outcome
 from leakmatch.settings import Settings
 
 #: Places with problems that are told apart; what lies in further ones is only counted. Bounds the memory.
@@ -122,7 +122,7 @@ def survey(sources: Sequence[Path], settings: Settings, progress: Progress = no_
         return sink.result(workers, time.monotonic() - begun)
 
 
-class SurveySink:
+class SurveySink(Sink):
     """Counts what is found."""
 
     def __init__(
@@ -194,9 +194,6 @@ class SurveySink:
         """One of the sample cost workers their life."""
         self._sample.looked(task, entry, self._executor.looking_seconds, 0)
         self._problem(entry, Outcome.QUARANTINED, message)
-
-    def stopped(self, task: FileTask, stop: Stop) -> None:
-        """Files are walked once."""
 
     def read(self, task: FileTask, position: int) -> None:
         """Note how far the file is read."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leakmatch.case.decisions import Judge
-from leakmatch.case.store import Candidate, Key, Totals
+from leakmatch.case.rows import Candidate, Key, Totals
 from leakmatch.faces.packs import load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.store import Gallery
@@ -18,8 +18,8 @@ from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.matcher import Matcher, require_searchable
 from leakmatch.pipeline.second_look import Face, is_near, look_again
 from leakmatch.pipeline.start import start, take_inventory
-from leakmatch.pipeline.tasks import Executor, FileTask
-from leakmatch.records import Entry, ImageAnalysis, Incident, Outcome, Stop
+from leakmatch.pipeline.tasks import Executor, FileTask, Sink
+from leakmatch.records import Entry, ImageAnalysis, Outcome
 from leakmatch.settings import Settings
 
 
@@ -107,7 +107,7 @@ def _look_again(
     look_again(faces, executor, matcher, done)
 
 
-class _Sink:
+class _Sink(Sink):
     """Keeps everything: a search is small."""
 
     def __init__(self) -> None:
@@ -123,9 +123,6 @@ class _Sink:
     def _problem(self, entry: Entry, outcome: str, detail: str) -> None:
         self.problems.append({"path": entry.locator.path, "outcome": outcome, "detail": detail})
 
-    def incident(self, task: FileTask, incident: Incident) -> None:
-        """What matters of it is in the item's outcome."""
-
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Keep the analyses."""
         self.seen[task.file, entry.position] = (entry.locator.path, entry, analyses)
@@ -133,18 +130,6 @@ class _Sink:
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """Name the photo as quarantined."""
         self._problem(entry, str(Outcome.QUARANTINED), message)
-
-    def stopped(self, task: FileTask, stop: Stop) -> None:
-        """Files are walked once."""
-
-    def read(self, task: FileTask, position: int) -> None:
-        """No progress is shown."""
-
-    def finished(self, task: FileTask, entries: int) -> None:
-        """Nothing to commit."""
-
-    def tick(self) -> None:
-        """Nothing to commit."""
 
 
 def _row(candidate: Candidate, analysis: ImageAnalysis, judge: Judge) -> dict[str, Any]:

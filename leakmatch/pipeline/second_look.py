@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike
 
 from leakmatch.arrays import BoolArray
 from leakmatch.case.decisions import Judge
-from leakmatch.case.store import Candidate, Case, Key
+from leakmatch.case.rows import Candidate, Key
+from leakmatch.case.store import Case
 from leakmatch.locator import Locator
 from leakmatch.matching.verdict import PictureMatch, Verdict, combine
 from leakmatch.pipeline.matcher import Matcher
-from leakmatch.pipeline.tasks import Executor, FileTask
-from leakmatch.records import REVIEW_BAND, Entry, Evidence, ImageAnalysis, Incident, ItemKind, Stop
+from leakmatch.pipeline.tasks import Executor, FileTask, Sink
+from leakmatch.records import REVIEW_BAND, Entry, Evidence, ImageAnalysis, ItemKind
 from leakmatch.settings import Settings
 
 #: From this share of what is accepted to this multiple of it a second look may change how a face is decided.
@@ -80,7 +81,7 @@ def _again(face: Face, found: Sequence[Verdict]) -> list[Verdict]:
 _NO_FILE: Final = FileTask(-1, Path(), Locator.root("crop", "", b"", 0), 0)
 
 
-class _Sink:
+class _Sink(Sink):
     """Takes the analyses of crops; each has the number of its face as the position of its entry."""
 
     def __init__(self, matcher: Matcher, done: Callable[[Face, list[Verdict]], None]) -> None:
@@ -109,21 +110,6 @@ class _Sink:
     def found(self, task: FileTask, entry: Entry) -> bool:
         """Nothing is walked."""
         return False
-
-    def incident(self, task: FileTask, incident: Incident) -> None:
-        """A crop has no incidents of its own."""
-
-    def stopped(self, task: FileTask, stop: Stop) -> None:
-        """Files are not walked again."""
-
-    def read(self, task: FileTask, position: int) -> None:
-        """Nothing is read."""
-
-    def finished(self, task: FileTask, entries: int) -> None:
-        """Nothing is walked."""
-
-    def tick(self) -> None:
-        """``done`` commits."""
 
 
 class SecondLooks:

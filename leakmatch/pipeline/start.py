@@ -17,8 +17,8 @@ from leakmatch.pipeline.tasks import Executor, Setup
 from leakmatch.records import Incident
 from leakmatch.settings import Settings
 from leakmatch.sources.folder import SourceFile, inventory
-from leakmatch.sources.parts import part_set
-from leakmatch.sources.volumes import Volumes
+from leakmatch.sources.split.parts import part_set
+from leakmatch.sources.split.volumes import Volumes
 
 _PICTURE_BYTES: Final = 50_000  # a small photo; an archive of this size holds at least one
 

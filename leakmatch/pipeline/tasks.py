@@ -7,7 +7,7 @@ Two executors share this: :mod:`leakmatch.pipeline.pool` (worker processes) and 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,16 +115,28 @@ class Sample:
     """Which of all pictures to look at where a few must speak for them: every one at first, then ever fewer.
 
     After each ``size`` pictures that were taken the distance to the next one doubles, so that the sample is spread over
-    however many there are, and grows with the logarithm of their number. Asked once for each picture, in walk order.
+    however many there are, and grows with the logarithm of their number. A walk is given both methods; only what
+    :meth:`format` has just called a picture is counted, and everything else is wanted.
     """
 
-    def __init__(self, size: int = 24) -> None:
+    def __init__(self, image_format: Callable[[bytes], str | None], size: int = 24) -> None:
+        self._image_format = image_format
         self._size = size
+        self._at_picture = False
         self._met = self._taken = 0
         self._every = 1
 
+    def format(self, head: bytes) -> str | None:
+        """The format of the picture that begins so."""
+        found = self._image_format(head)
+        self._at_picture = found is not None
+        return found
+
     def __call__(self, position: int) -> bool:
-        """Whether this picture is one of the sample."""
+        """Whether this item is one of the sample, or no picture."""
+        if not self._at_picture:
+            return True
+        self._at_picture = False
         self._met += 1
         if self._met % self._every:
             return False
@@ -134,20 +146,26 @@ class Sample:
         return True
 
 
-class Sink(Protocol):
-    """Takes what a run finds, in one thread. An exception from any method ends the run."""
+class Sink:
+    """Takes what a run finds, in one thread. An exception from any method ends the run.
+
+    To be inherited; what a sink need not care for does nothing here.
+    """
 
     def found(self, task: FileTask, entry: Entry) -> bool:
         """An item was found. Returns whether to look at it; only asked of pictures (``outcome`` is ``None``)."""
+        raise NotImplementedError
 
     def incident(self, task: FileTask, incident: Incident) -> None:
         """Something is worth knowing about an item."""
 
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """A picture was looked at."""
+        raise NotImplementedError
 
     def lost(self, task: FileTask, entry: Entry, message: str) -> None:
         """A picture cost two workers their life; it is not tried again."""
+        raise NotImplementedError
 
     def stopped(self, task: FileTask, stop: Stop) -> None:
         """Later walks of this file must be given this among its ``stops``."""

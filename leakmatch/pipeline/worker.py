@@ -77,6 +77,7 @@ class Reader:
     """Walks source files and hands over entries, and the bytes of pictures as anonymous memory files."""
 
     def __init__(self, channel: Channel, setup: Setup, board: Board) -> None:
+        from leakmatch.imaging.sniff import image_format
         from leakmatch.sources.passwords import Passwords
         from leakmatch.sources.scratch import Scratch
 
@@ -86,7 +87,7 @@ class Reader:
         self._budget = setup.budget
         self._passwords = Passwords([bytes.fromhex(line) for line in setup.passwords])
         self._scratch = Scratch(path_of(setup.scratch), setup.budget.scratch_bytes)
-        self._sample = Sample() if setup.listing else None
+        self._sample = Sample(image_format) if setup.listing else None
         self._tasks: deque[Message] = deque()
         self._waiting_items = 0
         self._waiting_bytes = 0
@@ -121,7 +122,7 @@ class Reader:
             path_of(task.fields["path"]),
             Locator.from_json(task.fields["root"]),
             self._budget,
-            image_format,
+            self._sample.format if self._sample else image_format,
             self._sample or (lambda position: position not in stored),
             self._heartbeat(file),
             self._passwords,

@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from leakmatch.sources import rar_header, sevenzip_header
-from leakmatch.sources.tar_headers import BLOCK, is_header
-from leakmatch.sources.zip_entries import LOCAL, LOCAL_HEADER
+from leakmatch.sources.archives.rar import header as rar_header
+from leakmatch.sources.archives.sevenzip import header as sevenzip_header
+from leakmatch.sources.archives.tar.headers import BLOCK, is_header
+from leakmatch.sources.archives.zip.entries import LOCAL, LOCAL_HEADER
 
 _LOOK_AHEAD: Final = 1 << 12  # what a header that begins at the end of a block may need of the next one
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from leakmatch.records import Budget
 from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.scratch import Scratch
-from leakmatch.sources.volumes import Volumes
+from leakmatch.sources.split.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final, cast
 
-from leakmatch.sources import datasets, rar_header, sevenzip_header
+from leakmatch.sources import datasets
+from leakmatch.sources.archives.rar import header as rar_header
+from leakmatch.sources.archives.sevenzip import header as sevenzip_header
+from leakmatch.sources.archives.tar.headers import BLOCK, is_header
+from leakmatch.sources.archives.zip.directory import END
+from leakmatch.sources.archives.zip.entries import LOCAL, NOT_SPANNED, SPANNED
 from leakmatch.sources.behind import Behind
-from leakmatch.sources.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
-from leakmatch.sources.lzop import LZOP
-from leakmatch.sources.lzw import LZW
+from leakmatch.sources.compression.decoders import LZ4, LZ4_LEGACY, LZIP, SKIPPABLE, ZSTD
+from leakmatch.sources.compression.lzop import LZOP
+from leakmatch.sources.compression.lzw import LZW
 from leakmatch.sources.members import Container
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.tar_headers import BLOCK, is_header
-from leakmatch.sources.video_formats import DEMUXERS, detect_video
-from leakmatch.sources.zip_entries import END, LOCAL, NOT_SPANNED, SPANNED
+from leakmatch.sources.video.formats import DEMUXERS, detect_video
 
 HEAD_BYTES: Final = 36 << 10  # as far as the signature of an ISO 9660 image
 
@@ -70,16 +73,16 @@ STUB_BYTES: Final = 1 << 20
 #: Who reads what: the module and the function that makes a :class:`Container` of an :class:`Opening`. Imported at the
 #: first container of the kind, since many rest on a library that most runs do not need.
 READERS: Final[dict[str, str]] = {
-    "zip": "zip:open_zip",
-    "tar": "tar:open_tar",
-    "7z": "sevenzip:open_sevenzip",
-    "rar": "rar:open_rar",
-    "warc": "warc:open_warc",
-    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "xar"), "libarchive:open_libarchive"),
+    "zip": "archives.zip.reader:open_zip",
+    "tar": "archives.tar.reader:open_tar",
+    "7z": "archives.sevenzip.reader:open_sevenzip",
+    "rar": "archives.rar.reader:open_rar",
+    "warc": "archives.warc:open_warc",
+    **dict.fromkeys(("ar", "cab", "cpio", "iso", "lha", "rpm", "xar"), "archives.libarchive.reader:open_libarchive"),
     **dict.fromkeys(
-        ("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "lzop", "compress"), "compressed:open_compressed"
+        ("gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "lz4", "lzop", "compress"), "compression.reader:open_compressed"
     ),
-    **dict.fromkeys(DEMUXERS, "video:open_video"),
+    **dict.fromkeys(DEMUXERS, "video.reader:open_video"),
     **datasets.READERS,
 }
 

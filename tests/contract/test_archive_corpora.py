@@ -19,7 +19,7 @@ from leakmatch.sources.members import Member
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.registry import detect, open_container
-from leakmatch.sources.volumes import Volumes
+from leakmatch.sources.split.volumes import Volumes
 
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
 SEVENZIP, BSDTAR = shutil.which("7zz"), shutil.which("bsdtar")

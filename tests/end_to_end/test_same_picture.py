@@ -12,9 +12,9 @@ import pytest
 from leakmatch.faces.engine import FaceEngine
 from leakmatch.faces.packs import load_pack
 from leakmatch.gallery.store import Gallery
+from leakmatch.pipeline.calibrate import calibration_for
 from leakmatch.pipeline.enrol import enroll
 from leakmatch.pipeline.matcher import Matcher
-from leakmatch.pipeline.scan import calibration_for
 from leakmatch.pipeline.stages import Looker
 from leakmatch.records import Budget, Evidence
 from leakmatch.settings import Settings

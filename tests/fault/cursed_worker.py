@@ -54,7 +54,7 @@ def befall(curse: str, pulse: Callable[[], None]) -> None:
     }[curse]()
 
 
-_opened = walk._Walker._opened
+_opened = walk.Walker._opened
 _open_container = walk.open_container
 _look = stages.Looker.look
 
@@ -62,7 +62,7 @@ _look = stages.Looker.look
 def cursed_opened(self, item, position):
     found = CURSE.search(item.locator.name)
     if found is not None and BETWEEN.search(item.locator.name) is None:
-        item = replace(item, open=lambda: befall(found[1], self._pulse))
+        item = replace(item, open=lambda: befall(found[1], self._file.pulse))
     return _opened(self, item, position)
 
 
@@ -93,7 +93,7 @@ def cursed_look(self, payload):
     return _look(self, payload)
 
 
-walk._Walker._opened = cursed_opened
+walk.Walker._opened = cursed_opened
 walk.open_container = cursed_open
 stages.Looker.look = cursed_look
 

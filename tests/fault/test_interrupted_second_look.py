@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from leakmatch.case.store import Candidate, Case, Key
+from leakmatch.case.rows import Candidate, Key
+from leakmatch.case.store import Case
 from leakmatch.case.tables import rows
 from leakmatch.pipeline import second_look
 from leakmatch.pipeline.enrol import enroll

@@ -18,14 +18,14 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import ChannelClosed, Message
 from leakmatch.pipeline.pool import Picture, Pool, Worker
-from leakmatch.pipeline.tasks import FileTask, Setup
+from leakmatch.pipeline.tasks import FileTask, Setup, Sink
 from leakmatch.pipeline.worker import ANALYSER, READER
 from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome, Stop
 
 COUNT = 12
 
 
-class Notes:
+class Notes(Sink):
     """A sink that notes how every item ended."""
 
     def __init__(self) -> None:

@@ -19,14 +19,14 @@ from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.locator import Locator
 from leakmatch.pipeline import process
 from leakmatch.pipeline.pool import Pool
-from leakmatch.pipeline.tasks import FileTask, Ranges, Setup
+from leakmatch.pipeline.tasks import FileTask, Ranges, Setup, Sink
 from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome, Stop
 
 HERE = Path(__file__).parent
 GOOD = 100
 
 
-class Notes:
+class Notes(Sink):
     """A sink that notes how every item ended, and under which name."""
 
     def __init__(self) -> None:
@@ -61,8 +61,6 @@ class Notes:
     def stopped(self, task: FileTask, stop: Stop) -> None:
         assert stop.position not in self.stops
         self.stops[stop.position] = stop
-
-    def read(self, task: FileTask, position: int) -> None: ...
 
     def finished(self, task: FileTask, entries: int) -> None:
         self.entries = entries

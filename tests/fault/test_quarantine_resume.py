@@ -30,7 +30,7 @@ class _Ended(BaseException):
 def settings(pack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("LEAKMATCH_HOME", str(pack_home))
     monkeypatch.setattr(process, "PROGRAM", (str(HERE / "cursed_worker.py"),))
-    monkeypatch.setattr("leakmatch.pipeline.scan.COMMIT_ITEMS", 3)
+    monkeypatch.setattr("leakmatch.pipeline.scan_sink.COMMIT_ITEMS", 3)
     (tmp_path / "scratch").mkdir()
     scratch = str(tmp_path / "scratch")
     return Settings(engine="onnxruntime", workers=1, scratch=scratch, budget=Budget(seconds=4.0))

@@ -127,7 +127,7 @@ def test_memory_that_runs_out(monkeypatch):
             return real(self, data)
 
     data = zip_of([(b"small.jpg", picture(1)), (b"big.jpg", picture(2, 400_000)), (b"last.jpg", picture(3))])
-    monkeypatch.setattr("leakmatch.sources.walk.io.BytesIO", Small)
+    monkeypatch.setattr("leakmatch.sources.contents.io.BytesIO", Small)
     found = walked(data)
     assert found.named(b"big.jpg").outcome is Outcome.OVER_BUDGET
     assert found.pictures[0] == picture(1)

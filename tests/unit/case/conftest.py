@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from leakmatch.case.store import Batch, Candidate, Case, Key, SourceRow
+from leakmatch.case.batch import Batch
+from leakmatch.case.rows import Candidate, Key, SourceRow
+from leakmatch.case.store import Case
 from leakmatch.locator import FILE, SOURCE, Locator
 from leakmatch.records import (
     Entry,

@@ -7,8 +7,9 @@ import copy
 import pytest
 
 from leakmatch.case.approximate import in_words, was_used
+from leakmatch.case.batch import Batch
 from leakmatch.case.report import report
-from leakmatch.case.store import Batch, Case
+from leakmatch.case.store import Case
 from leakmatch.case.tables import rows
 
 MEASURED = {

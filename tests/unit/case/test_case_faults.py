@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from leakmatch import database
+from leakmatch.case.batch import Batch
 from leakmatch.case.export import write
-from leakmatch.case.store import Batch, Case
+from leakmatch.case.store import Case
 from leakmatch.case.tables import COLUMNS, rows
 from leakmatch.errors import IntegrityError, LeakMatchError, StorageError, UsageError
 from leakmatch.locator import Locator

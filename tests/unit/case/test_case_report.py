@@ -19,7 +19,8 @@ from leakmatch.case.coverage import ADVICE, IN_WORDS, coverage, unread_items
 from leakmatch.case.decisions import Judge
 from leakmatch.case.markup import Html, count, figure, join, plural, safe, shorten, size, table, tag
 from leakmatch.case.report import report
-from leakmatch.case.store import Case, Key
+from leakmatch.case.rows import Key
+from leakmatch.case.store import Case
 from leakmatch.case.summary import copies, summarise
 from leakmatch.case.tables import rows
 from leakmatch.errors import IntegrityError, UsageError

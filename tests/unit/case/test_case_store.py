@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leakmatch.case.store import Batch, Candidate, Case, Key, SourceRow, Totals
+from leakmatch.case.batch import Batch
+from leakmatch.case.rows import Candidate, Key, SourceRow, Totals
+from leakmatch.case.store import Case
 from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.locator import FILE, Locator
 from leakmatch.records import Entry, Evidence, Incident, ItemKind, Outcome

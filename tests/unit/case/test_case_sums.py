@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from leakmatch.case.store import Batch, Case, SourceRow
+from leakmatch.case.batch import Batch
+from leakmatch.case.rows import SourceRow
+from leakmatch.case.store import Case
 from leakmatch.case.sums import check_sums
 from leakmatch.errors import IntegrityError
 from leakmatch.locator import FILE, Locator, around

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leakmatch.case.decisions import Judge
-from leakmatch.case.store import Candidate, Key, Totals
+from leakmatch.case.rows import Candidate, Key, Totals
 from leakmatch.evaluation.figures import NOT_COMPARED
 from leakmatch.evaluation.photos import Face, Photo
 from leakmatch.evaluation.steps import (

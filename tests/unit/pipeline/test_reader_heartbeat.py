@@ -67,7 +67,12 @@ def test_a_walk_tells_it(tmp_path, clock, monkeypatch):
     reader = worker.Reader(sent, SETUP, board())
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.0)
     root = Locator.root(SOURCE, "a.zip", b"a.zip", 0).to_json()
-    reader._walk(Message("walk", {"file": 7, "path": bytes(path).hex(), "root": root, "stored": [[], []], "stops": []}))
+    reader._walk(
+        Message(
+            "walk",
+            {"file": 7, "path": bytes(path).hex(), "root": root, "stored": [[], []], "stops": [], "carriers": []},
+        )
+    )
     kinds = [kind for kind, _ in sent.messages]
     assert kinds.count("entry") == 21
     assert kinds[-1] == "walked"
@@ -82,8 +87,13 @@ def test_what_the_parent_says_is_taken_at_every_picture(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(zip_of([(b"%d.jpg" % n, picture(n)) for n in range(20)]))
     sent = Sent()
-    reader = worker.Reader(sent, SETUP)
+    reader = worker.Reader(sent, SETUP, board())
     root = Locator.root(SOURCE, "a.zip", b"a.zip", 0).to_json()
-    reader._walk(Message("walk", {"file": 0, "path": bytes(path).hex(), "root": root, "stored": [[], []]}))
+    reader._walk(
+        Message(
+            "walk",
+            {"file": 0, "path": bytes(path).hex(), "root": root, "stored": [[], []], "stops": [], "carriers": []},
+        )
+    )
     assert sent.taken == 19
     assert reader._waiting_items == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from leakmatch.case.decisions import Judge
-from leakmatch.case.store import Candidate, Key, Totals
+from leakmatch.case.rows import Candidate, Key, Totals
 from leakmatch.matching.verdict import Verdict
 from leakmatch.pipeline.second_look import Face, is_near, look_again
 from leakmatch.pipeline.tasks import FileTask, Sink

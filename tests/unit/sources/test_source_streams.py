@@ -15,10 +15,10 @@ from archives import COMPRESS, compress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leakmatch.sources import decompress as decompress_module
-from leakmatch.sources.decompress import Decompressed
+from leakmatch.sources.archives.tar.reader import Sparse
+from leakmatch.sources.compression import decompress as decompress_module
+from leakmatch.sources.compression.decompress import Decompressed
 from leakmatch.sources.streams import CHUNK, Checked, Joined, Range
-from leakmatch.sources.tar import Sparse
 
 DATA = random.Random(0).randbytes(3000) + bytes(3000) + random.Random(1).randbytes(CHUNK)
 STEPS = st.lists(st.tuples(st.integers(0, len(DATA) + 50), st.integers(0, 5000)), max_size=12)

@@ -1,0 +1,1 @@
+"""Archives: one package for each family of formats, with the ``reader`` that lists and opens its members."""

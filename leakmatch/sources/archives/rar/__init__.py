@@ -1,0 +1,1 @@
+"""RAR: headers in Python, unpacking by the unrar library."""

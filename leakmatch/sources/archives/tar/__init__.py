@@ -1,0 +1,1 @@
+"""Tar, with the extensions of GNU, POSIX and star."""

@@ -1,0 +1,1 @@
+"""Single compressed streams, and the decoders that other readers use as well."""

@@ -1,0 +1,1 @@
+"""Videos: frames picked by scene and time."""

@@ -44,6 +44,7 @@ SEEK = CFUNCTYPE(c_int64, c_void_p, c_void_p, c_int64, c_int)
 _OTHER = c_void_p  # the callbacks to open and to close, which are not used
 
 _FUNCTIONS: Final = {
+    "version_number": (c_int,),
     "read_new": (c_void_p,),
     "read_free": (c_int, c_void_p),
     "read_set_seek_callback": (c_int, c_void_p, SEEK),

@@ -131,14 +131,16 @@ class Text:
             at += len(block)
         return at
 
+    def _line_until(self, start: int) -> bytes:
+        """The beginning of the line that ``start`` lies in."""
+        return bytes_at(self._file, self._line_start, min(start - self._line_start, _BEFORE))
+
     def _name(self, start: int) -> bytes:
         self._count_lines(start)
         name = b"%d" % self._line
         if key := _KEY.search(bytes_at(self._file, max(start - _BEFORE, 0), min(start, _BEFORE))):
             name += b"/" + key[1]
-        elif field := _FIRST_FIELD.match(
-            bytes_at(self._file, self._line_start, min(start - self._line_start, _BEFORE))
-        ):
+        elif field := _FIRST_FIELD.match(self._line_until(start)):
             name = field[1] + b"/" + name
         if self._names[0] != self._line:
             self._names = (self._line, {})

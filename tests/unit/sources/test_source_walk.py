@@ -245,9 +245,9 @@ class OfALibrary(Exception):
 @pytest.mark.parametrize("thrown", [OfALibrary("odd"), SystemError("odd"), AssertionError("odd")])
 def test_what_a_library_raises_is_mapped_whatever_its_class(thrown):
     """An assertion counts where it was made: here it is not one of LeakMatch."""
-    with pytest.raises(ItemError, match=rf"the data is damaged \({type(thrown).__name__}: odd\)") as caught:
-        with reading("the data"):
-            raise thrown
+    message = rf"the data is damaged \({type(thrown).__name__}: odd\)"
+    with pytest.raises(ItemError, match=message) as caught, reading("the data"):
+        raise thrown
     assert (caught.value.outcome, caught.value.code) == ("unreadable", "corrupt")
 
 
@@ -256,7 +256,7 @@ def test_what_is_no_failure_to_read_is_left_alone():
         raise KeyboardInterrupt
     for thrown in ("AssertionError", "StopIteration"):
         with pytest.raises(Exception, match="ours") as caught, reading("it"):
-            exec(f"raise {thrown}('ours')", {"__name__": "leakmatch.sources.anything"})  # noqa: S102 - a place of ours
+            exec(f"raise {thrown}('ours')", {"__name__": "leakmatch.sources.anything"})
         assert type(caught.value).__name__ == thrown
     assert bz2  # its errors carry no number
 

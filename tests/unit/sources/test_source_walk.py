@@ -256,7 +256,7 @@ def test_what_is_no_failure_to_read_is_left_alone():
         raise KeyboardInterrupt
     for thrown in ("AssertionError", "StopIteration"):
         with pytest.raises(Exception, match="ours") as caught, reading("it"):
-            exec(f"raise {thrown}('ours')", {"__name__": "leakmatch.sources.anything"})  # noqa: S102 - a place of ours
+            exec(f"raise {thrown}('ours')", {"__name__": "leakmatch.sources.anything"})
         assert type(caught.value).__name__ == thrown
     assert bz2  # its errors carry no number
 

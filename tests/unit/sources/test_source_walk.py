@@ -245,9 +245,9 @@ class OfALibrary(Exception):
 @pytest.mark.parametrize("thrown", [OfALibrary("odd"), SystemError("odd"), AssertionError("odd")])
 def test_what_a_library_raises_is_mapped_whatever_its_class(thrown):
     """An assertion counts where it was made: here it is not one of LeakMatch."""
-    with pytest.raises(ItemError, match=rf"the data is damaged \({type(thrown).__name__}: odd\)") as caught:
-        with reading("the data"):
-            raise thrown
+    words = rf"the data is damaged \({type(thrown).__name__}: odd\)"
+    with pytest.raises(ItemError, match=words) as caught, reading("the data"):
+        raise thrown
     assert (caught.value.outcome, caught.value.code) == ("unreadable", "corrupt")
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import BinaryIO, Final, cast
 
-from leakmatch.sources.guard import corrupt
 from leakmatch.errors import ItemError
 from leakmatch.records import Outcome
 from leakmatch.sources.archives.sevenzip.header import SIGNATURE
+from leakmatch.sources.guard import corrupt
 from leakmatch.sources.streams import Seekable
 
 METHOD: Final = b"\x03\x04\x01"

@@ -9,7 +9,7 @@ import zlib
 
 import zstandard
 
-from leakmatch.errors import ItemError
+from leakmatch.errors import ItemError, LeakMatchError
 from leakmatch.records import Outcome
 
 # What the readers of the standard library and of zstandard raise over bytes that are not what they expect.
@@ -28,6 +28,7 @@ _CORRUPT = (
     BufferError,
 )
 _REASON_LENGTH = 120
+_OURS = "leakmatch."
 
 
 def truncated(message: str) -> ItemError:
@@ -96,7 +97,21 @@ def _mapped(error: BaseException, what: str) -> BaseException:
         return over_budget(f"{what} lies too deep in other containers")
     if isinstance(error, _CORRUPT):
         return corrupt(f"{what} is damaged ({_reason(error)})")
+    if _is_foreign(error):
+        return corrupt(f"{what} is damaged ({type(error).__name__}: {_reason(error)})")
     return error
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether a library failed, and not LeakMatch: by the class of the error, or by the place where it was raised."""
+    if not isinstance(error, Exception) or isinstance(error, LeakMatchError):
+        return False
+    if isinstance(error, SystemError) or type(error).__module__ != "builtins":
+        return not type(error).__module__.startswith(_OURS)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and not str(trace.tb_frame.f_globals.get("__name__", "")).startswith(_OURS)
 
 
 def _os(error: OSError, what: str) -> ItemError:

@@ -13,6 +13,7 @@ from leakmatch.sources.meter import Meter, metered
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.split.sets import Whole
 from leakmatch.sources.split.volumes import Volumes
+from leakmatch.sources.streams import FURTHEST
 
 # With every level at its longest, the printable form of a locator stays below 1 MiB.
 _LONGEST_NAME: Final = 4096
@@ -25,7 +26,8 @@ class Item:
     """Something to visit.
 
     ``open`` gives its bytes from the start at each call; ``in_place`` is a file of them that can be sought at no cost.
-    ``whole``: the archive of which it is the first part, with the parts that follow.
+    ``whole``: the archive of which it is the first part, with the parts that follow. ``kind``: of the container that
+    it is known to be.
     """
 
     locator: Locator
@@ -37,6 +39,7 @@ class Item:
     frame: bool = False
     volumes: Volumes = field(default_factory=Volumes)
     whole: Whole | None = None
+    kind: str | None = None
 
 
 def file_item(locator: Locator, file: BinaryIO, size: int, meter: Meter, volumes: Volumes, whole: Whole | None) -> Item:
@@ -60,7 +63,7 @@ def member_item(container: Item, kind: str, member: Member, index: int, pulse: C
     meter = container.meter.inner(member.stored)
     return Item(
         container.locator.child(kind, name, raw, index),
-        member.size,
+        None if member.size is None else min(max(member.size, 0), FURTHEST),
         meter,
         cast("Callable[[], BinaryIO]", metered(member.open, meter, pulse)),
         notes=notes,

@@ -166,7 +166,7 @@ class Walker:
     def _opened(self, item: Item, position: int) -> _Found:
         read = Contents(item)
         read.begin()
-        kind = detect(read.head)
+        kind = item.kind or detect(read.head)  # what was found in something is not looked for again in it
         picture = kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES])
         if (role := follows(item.volumes, read.head, picture=bool(picture))) is not None:
             yield from self._part(read, position, role)
@@ -201,7 +201,7 @@ class Walker:
             yield from self._wanted_picture(read, entry)
         else:
             yield replace(entry, size=item.size or read.size)
-        yield from self._behind(read)
+        yield from self._beyond(read)
 
     def _wanted_picture(self, read: Contents, entry: Entry) -> _Found:
         error = read.error
@@ -227,7 +227,16 @@ class Walker:
             yield from self._failed(read, position, ItemKind.OTHER, read.error)
         else:
             yield read.entry(position, ItemKind.OTHER, Outcome.NOT_IMAGE, "" if read.size else "empty")
-        yield from self._behind(read)
+        yield from self._beyond(read)
+
+    def _beyond(self, read: Contents) -> _Found:
+        """The same of an item whose own entry is given already, and which is no container."""
+        try:
+            yield from self._behind(read)
+        except OverBudget as error:
+            if error.meter is not read.item.meter:
+                raise
+            yield Incident(read.item.locator, _STAGE, error.code, str(error))
 
     def _behind(self, read: Contents) -> _Found:
         """Visit the archives in an item that is none by its first bytes."""
@@ -367,6 +376,7 @@ def _archive_in(read: Contents, index: int) -> Item:
         item.meter.inner(size),
         opened,
         None if item.in_place is None else opened(),
+        kind=kind,
     )
 
 

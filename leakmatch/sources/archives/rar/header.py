@@ -26,6 +26,9 @@ _HAS_EXTRA, _HAS_DATA = 0x1, 0x2
 _SERVICE, _END = 3, 5
 _OLD_FILE, _OLD_SERVICE, _OLD_END = 0x74, 0x7A, 0x7B
 _OLD_HAS_DATA, _OLD_LARGE = 0x8000, 0x100
+_FILE: Final = 2
+_KNOWN: Final = frozenset(range(1, 6))
+_OLD_KNOWN: Final = frozenset(range(0x72, 0x7C))
 _STREAM: Final = b"STM"
 
 
@@ -49,7 +52,11 @@ def find_start(data: bytes) -> int | None:
             at = data.find(SIGNATURE, at + 1)
         else:
             break
-    return at if at >= 0 else None
+    if at < 0:
+        return None
+    while data.startswith((_OLD + SIGNATURE, _NEW + SIGNATURE), at):  # more than once
+        at += len(_OLD) if data.startswith(_OLD, at) else len(_NEW)
+    return at
 
 
 def read_main(data: bytes) -> Main:
@@ -104,15 +111,20 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """``ends``: whether the blocks go on to the end mark. ``streams``: how many alternate data streams there are."""
+    """``ends``: whether the blocks go on to the end mark. ``streams``: how many alternate data streams there are.
+
+    ``members``: how many files and folders; ``odd``: how many blocks of a kind that there is not.
+    """
 
     ends: bool
     streams: int
+    members: int
+    odd: int
 
 
 def read_layout(file: BinaryIO, start: int, main: Main) -> Layout:
     """Follow the blocks from the signature at ``start``; good for archives whose headers are not locked."""
-    at, streams = start + (len(_NEW) if main.version == 5 else len(_OLD)), 0
+    at, streams, members, odd = start + (len(_NEW) if main.version == 5 else len(_OLD)), 0, 0, 0
     block = _new_block if main.version == 5 else _old_block
     while True:
         file.seek(min(at, FURTHEST))
@@ -120,10 +132,12 @@ def read_layout(file: BinaryIO, start: int, main: Main) -> Layout:
         try:
             found = block(head)
         except IndexError:
-            return Layout(False, streams)
+            return Layout(False, streams, members, odd)
         if found.is_end:
-            return Layout(True, streams)
+            return Layout(True, streams, members, odd)
         streams += found.is_stream
+        members += found.is_member
+        odd += found.is_odd
         at += found.size
 
 
@@ -132,20 +146,23 @@ class _Block:
     size: int
     is_end: bool
     is_stream: bool
+    is_member: bool
+    is_odd: bool
 
 
 def _old_block(head: bytes) -> _Block:
     kind, flags, size = head[2], int.from_bytes(head[3:5], "little"), int.from_bytes(head[5:7], "little")
     if size < 7:
         raise IndexError
-    is_file = kind in (_OLD_FILE, _OLD_SERVICE)
+    is_file, is_odd = kind in (_OLD_FILE, _OLD_SERVICE), kind not in _OLD_KNOWN
     if is_file or flags & _OLD_HAS_DATA:
         data = int.from_bytes(head[7:11], "little")
         if is_file and flags & _OLD_LARGE:
             data |= int.from_bytes(head[32:36], "little") << 32
         name_at = 40 if flags & _OLD_LARGE else 32
-        return _Block(size + data, False, kind == _OLD_SERVICE and head[name_at : name_at + 3] == _STREAM)
-    return _Block(size, kind == _OLD_END, False)
+        is_stream = kind == _OLD_SERVICE and head[name_at : name_at + 3] == _STREAM
+        return _Block(size + data, False, is_stream, kind == _OLD_FILE, is_odd)
+    return _Block(size, kind == _OLD_END, False, False, is_odd)
 
 
 def _new_block(head: bytes) -> _Block:
@@ -158,4 +175,4 @@ def _new_block(head: bytes) -> _Block:
     if flags & _HAS_DATA:
         data, at = _number(head, at)
     is_stream = kind == _SERVICE and _STREAM in head[at : start + size]
-    return _Block(start + size + data, kind == _END, is_stream)
+    return _Block(start + size + data, kind == _END, is_stream, kind == _FILE, kind not in _KNOWN)

@@ -41,25 +41,28 @@ def open_rar(opening: Opening) -> Container:
     opening.file.seek(0)
     start = find_start(opening.file.read(_STUB)) or 0
     opening.file.seek(start)
+    damage: ItemError | None = None
     try:
         main = read_main(opening.file.read(_MAIN))
-    except ItemError:  # the library will say what it makes of it
-        main = Main(0, is_solid=True)
+    except ItemError as error:
+        main, damage = Main(0, is_solid=True), error
     if is_installed():
-        return RarArchive(opening, main, start)
+        return RarArchive(opening, main, start, damage)
     if main.is_locked or main.is_volume:
         raise extra_missing("Rar archives that are locked or in several parts", "rar")
     return open_libarchive(opening)
 
 
 class RarArchive:
-    """A rar archive, on disk or copied to where it has a path."""
+    """A rar archive, on disk or copied to where it has a path. ``damage``: of its first header."""
 
-    def __init__(self, opening: Opening, main: Main, start: int) -> None:
+    def __init__(self, opening: Opening, main: Main, start: int, damage: ItemError | None = None) -> None:
         self.notes: list[Note] = []
         self._opening = opening
         self._main = main
         self._start = start
+        self._damage = damage
+        self._seen = 0  # members and folders that UnRAR listed
         self._is_solid = main.is_solid or main.is_locked  # of a locked one it is not known
         self._password: bytes | None = None
         self._allowed = opening.budget.memory * 5 // 8
@@ -68,6 +71,32 @@ class RarArchive:
 
     def members(self) -> Iterator[Member]:
         """Every member in stored order; folders are left out. A set of parts is read from its first."""
+        if self._damage is None:
+            yield from self._unpacked()
+        else:
+            yield from self._salvaged(self._damage)
+        self._compare()
+        if self._failure is not None:
+            raise self._failure
+
+    def _salvaged(self, damage: ItemError) -> Iterator[Member]:
+        """The members of an archive with a damaged first header: libarchive's, where UnRAR finds none."""
+        count = 0
+        try:
+            for member in self._unpacked():
+                count += 1
+                yield member
+        except ItemError as error:
+            self._failed(error)
+        if not count:
+            self._failure = None
+            try:
+                yield from open_libarchive(self._opening).members()
+            except ItemError as error:
+                self._failed(error)
+        self._failed(damage)
+
+    def _unpacked(self) -> Iterator[Member]:
         with ExitStack() as stack:
             path = stack.enter_context(self._path_of_it())
             if not _is_text(path):  # UnRAR takes no other names
@@ -77,9 +106,6 @@ class RarArchive:
             if survey.locked is not None and self._password is None:
                 self._find_password(path, lambda password: self._opens_member(path, password, survey.locked or 0))
             yield from self._read(path, survey)
-        self._compare()
-        if self._failure is not None:
-            raise self._failure
 
     @contextmanager
     def _path_of_it(self) -> Iterator[Path]:
@@ -115,6 +141,10 @@ class RarArchive:
             self._failed(unsupported(f"it has {layout.streams} alternate data streams, which are not read"))
         elif not layout.ends:
             self._failed(truncated("the archive ends without an end mark; members may be missing"))
+        elif layout.odd:
+            self._failed(corrupt(f"{layout.odd} of its blocks are of a kind that there is not; they were left alone"))
+        elif layout.members > self._seen:
+            self._failed(corrupt(f"it has {layout.members} members, of which only {self._seen} could be listed"))
 
     def _note(self, note: Note) -> None:
         if note not in self.notes:
@@ -150,6 +180,7 @@ class RarArchive:
                         locked, smallest = index, header.size
                     index += 1
                     archive.skip()
+        self._seen = index
         return _Survey(locked, dictionary)
 
     def _find_password(self, path: Path, opens: Callable[[bytes], bool]) -> None:
@@ -192,7 +223,7 @@ class RarArchive:
             while (header := self._next(archive)) is not None:
                 state = _State(index)
                 index += 1
-                if not header.is_folder:
+                if not header.is_mere_folder:
                     yield from self._member(archive, header, state)
                 # UnRAR goes on behind neither a member that was left nor one that was damaged.
                 if state.failed and archive.missing is not None:
@@ -250,7 +281,7 @@ class RarArchive:
         with self._open(path, LIST, self._password) as archive:
             while (header := self._next(archive)) is not None:
                 index -= 1
-                if index < 0 and not header.is_folder:
+                if index < 0 and not header.is_mere_folder:
                     yield _member(header, _nothing, corrupt(why))
                 archive.skip()
 
@@ -260,12 +291,16 @@ class RarArchive:
         self._failed(over_budget(need))
         with self._open(path, LIST, self._password) as archive:
             while (header := self._next(archive)) is not None:
-                if not header.is_folder:
+                if not header.is_mere_folder:
                     yield _member(header, _nothing, over_budget(need))
                 archive.skip()
 
     def _member(self, archive: Rar, header: Header, state: _State) -> Iterator[Member]:
         problem = None
+        if header.is_folder:
+            problem = None if header.special else corrupt("a folder that has data, which is not read")
+            yield _member(header, _nothing, problem)
+            return
         if header.begins_before:
             problem = volume_missing("it begins in an earlier part")
         elif header.is_encrypted and self._password is None:

@@ -54,6 +54,11 @@ class Header:
     is_encrypted: bool
     begins_before: bool
 
+    @property
+    def is_mere_folder(self) -> bool:
+        """Whether it is a folder and nothing else: neither a link nor with data of its own."""
+        return self.is_folder and not (self.special or self.packed)
+
 
 def is_installed() -> bool:
     """Whether the binding can be imported."""

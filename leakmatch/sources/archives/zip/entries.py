@@ -174,11 +174,14 @@ class ZipEntries:
         own = replace(own, crc=crc or entry.crc, stored=_known(stored) or entry.stored, size=_known(size) or entry.size)
         return own, names + name_size + extra_size
 
-    def unlisted(self, start: int, stop: int) -> Iterator[ZipEntry]:
-        """Entries between ``start`` and ``stop`` by their own headers, front to back."""
+    def unlisted(self, start: int, stop: int, *, sure: bool = False) -> Iterator[ZipEntry]:
+        """Entries between ``start`` and ``stop`` by their own headers, front to back.
+
+        ``sure``: what has the signature of a header at the very beginning is one, whatever it says.
+        """
         at = self.find(start, stop, (LOCAL,))
         while at is not None:
-            found = self._local_entry(at, stop)
+            found = self._local_entry(at, stop, sure=sure and not at)
             if found is None:
                 at = self.find(at + 1, stop, (LOCAL,))
                 continue
@@ -186,13 +189,14 @@ class ZipEntries:
             yield entry
             at = self.find(following, stop, (LOCAL,))
 
-    def _local_entry(self, at: int, stop: int) -> tuple[ZipEntry, int] | None:
+    def _local_entry(self, at: int, stop: int, *, sure: bool) -> tuple[ZipEntry, int] | None:
         """The entry whose header is at ``at``, and where to look for the next; ``None`` if it is none."""
         header = self.at(at, LOCAL_HEADER.size)
         if len(header) < LOCAL_HEADER.size:
             return None
         _, version, flags, method, time, _, crc, stored, size, name_size, extra_size = LOCAL_HEADER.unpack(header)
-        if not name_size or method not in _KNOWN_METHODS or version & 0xFF > _HIGHEST_VERSION:
+        possible = name_size and method in _KNOWN_METHODS and version & 0xFF <= _HIGHEST_VERSION
+        if not (possible or sure):
             return None
         rest = self.at(at + LOCAL_HEADER.size, name_size + extra_size)
         raw, extra = rest[:name_size], rest[name_size:]

@@ -151,7 +151,7 @@ class Zip:
     def _unlisted(self, directory: Directory | None, listed: set[int] | None) -> Iterator[Member]:
         """Members in the gaps that no directory lists. ``listed``: where the headers of the others are, if known."""
         for start, stop in self._gaps:
-            for entry in self._entries.unlisted(start, stop):
+            for entry in self._entries.unlisted(start, stop, sure=directory is None):
                 if listed is None:
                     listed = self._headers(directory)
                 if entry.header not in listed and not entry.is_folder:

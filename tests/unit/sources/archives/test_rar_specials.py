@@ -138,3 +138,53 @@ def test_a_block_that_is_too_short_ends_it():
     walk = walked(rar4_of(GOOD)[:-7] + rar4_block(0x75, 0, b""))
     assert walk.members() == GOOD
     assert walk.root.outcome is Outcome.PARTIAL
+
+
+def rar4_bare(files: bytes) -> bytes:
+    """Without a main header: a file header right behind the signature, as a corpus of libarchive has it."""
+    return b"Rar!\x1a\x07\0" + files
+
+
+def test_without_a_main_header_nothing_is_passed_over():
+    walk = walked(rar4_bare(rar4_file(*GOOD[0]) + rar4_file(*GOOD[1])))
+    assert walk.members() == GOOD[:2]
+    assert walk.root.outcome is Outcome.UNREADABLE
+    assert "first header" in walk.root.detail
+
+
+@pytest.mark.parametrize("packed", [rar4_of(GOOD), rar5_of(GOOD)])
+def test_a_damaged_main_header_is_told(packed):
+    walk = walked(packed[:12] + bytes((packed[12] ^ 0x40,)) + packed[13:])
+    assert walk.root.outcome is Outcome.UNREADABLE
+
+
+def test_a_signature_that_stands_there_twice():
+    walk = walked(b"Rar!\x1a\x07\0" * 3 + rar4_of(GOOD))
+    assert walk.members() == GOOD
+    assert walk.root.outcome is Outcome.WALKED
+
+
+@pytest.mark.parametrize("kind", [0x60, 0x7C])
+def test_a_block_of_an_unknown_kind_is_told(kind):
+    odd = rar4_block(kind, 0x8000, len(GOOD[1][1]).to_bytes(4, "little"), GOOD[1][1])
+    walk = walked(rar4_from(rar4_file(*GOOD[0]) + odd + rar4_file(*GOOD[2])))
+    assert walk.root.outcome is not Outcome.WALKED
+    assert GOOD[0] in walk.members()
+
+
+def test_a_link_to_a_folder_has_a_row():
+    target = b"elsewhere"
+    redirection = b"".join(map(rar5_number, (5, 2, 1, len(target)))) + target  # a link of Windows, to a folder
+    extra = rar5_number(len(redirection)) + redirection
+    fields = b"".join(map(rar5_number, (1, 0, 0o755, 0, 0, 4))) + b"link"
+    link = rar5_block(2, 1, rar5_number(len(extra)) + fields + extra)
+    walk = walked(rar5_from(rar5_file(*GOOD[0]) + link))
+    assert walk.named(b"link").detail == "a symbolic link"
+    assert walk.codes_of(walk.named(b"link")) == {"link"}
+    assert walk.root.outcome is Outcome.WALKED
+
+
+def test_a_folder_with_data_has_a_row():
+    body = b"".join(map(rar5_number, (1, len(GOOD[1][1]), 0o755, 0, 0, 6))) + b"folder"
+    walk = walked(rar5_from(rar5_file(*GOOD[0]) + rar5_block(2, 0, body, GOOD[1][1])))
+    assert walk.named(b"folder").outcome is Outcome.UNREADABLE

@@ -139,3 +139,21 @@ def test_however_the_bytes_come(before, kind, sizes):
         at += size
     assert pieces.end() == whole.end()
     assert dict(whole.found)[kind] == len(data) - 100 - len(ARCHIVES[kind])
+
+
+def test_a_zip_known_by_its_end_only_is_opened_once():
+    """It begins where what carries it begins, and would be found in itself without end."""
+    walk = walked(PHOTO + zip_of([(b"a.jpg", picture(2))]).replace(b"PK\3\4", b"XXXX"))
+    (found,) = walk.below(1)
+    assert found.locator.name == "zip at 0"
+    assert walk.named(b"a.jpg").detail == "its own header is missing"
+
+
+@pytest.mark.parametrize("thing", [PHOTO, b"nothing at all " * 999])
+def test_a_limit_met_behind_what_is_no_container(thing):
+    """The row of the thing itself was given before; the limit is told beside it, and nothing is lost."""
+    walk = walked(thing + zip_of(PICTURES, 8), Budget(bytes=100))
+    assert "over-budget" in walk.codes_of(walk.root)
+    assert walk.below(1)[0].outcome is Outcome.OVER_BUDGET
+    nested = walked(zip_of([(b"thing", thing + zip_of(PICTURES, 8)), (b"b.jpg", picture(7))]), Budget(members=2))
+    assert nested.root.outcome is Outcome.OVER_BUDGET

@@ -238,11 +238,26 @@ def test_every_failure_to_read_is_an_outcome(error, outcome, code):
     assert str(caught.value).isprintable()
 
 
+class OfALibrary(Exception):
+    """A class that no table names."""
+
+
+@pytest.mark.parametrize("thrown", [OfALibrary("odd"), SystemError("odd"), AssertionError("odd")])
+def test_what_a_library_raises_is_mapped_whatever_its_class(thrown):
+    """An assertion counts where it was made: here it is not one of LeakMatch."""
+    message = rf"the data is damaged \({type(thrown).__name__}: odd\)"
+    with pytest.raises(ItemError, match=message) as caught, reading("the data"):
+        raise thrown
+    assert (caught.value.outcome, caught.value.code) == ("unreadable", "corrupt")
+
+
 def test_what_is_no_failure_to_read_is_left_alone():
     with pytest.raises(KeyboardInterrupt), reading("it"):
         raise KeyboardInterrupt
-    with pytest.raises(AssertionError), reading("it"):
-        raise AssertionError
+    for thrown in ("AssertionError", "StopIteration"):
+        with pytest.raises(Exception, match="ours") as caught, reading("it"):
+            exec(f"raise {thrown}('ours')", {"__name__": "leakmatch.sources.anything"})
+        assert type(caught.value).__name__ == thrown
     assert bz2  # its errors carry no number
 
 

@@ -25,10 +25,8 @@ EOF: Final = 1
 OK: Final = 0
 RETRY: Final = -10
 WARN: Final = -20
-FAILED: Final = -25
 FATAL: Final = -30
 
-REGULAR: Final = 0o100000
 FOLDER: Final = 0o040000
 KINDS: Final = {
     0o120000: "a symbolic link",

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 from leakmatch.errors import ItemError
 from leakmatch.sources.guard import corrupt
-from leakmatch.sources.streams import FURTHEST
+from leakmatch.sources.streams import bytes_at
 
 SIGNATURE: Final = b"Rar!\x1a\x07"
 _OLD: Final = SIGNATURE + b"\0"
@@ -127,10 +127,8 @@ def read_layout(file: BinaryIO, start: int, main: Main) -> Layout:
     at, streams, members, odd = start + (len(_NEW) if main.version == 5 else len(_OLD)), 0, 0, 0
     block = _new_block if main.version == 5 else _old_block
     while True:
-        file.seek(min(at, FURTHEST))
-        head = file.read(_LONGEST)
         try:
-            found = block(head)
+            found = block(bytes_at(file, at, _LONGEST))
         except IndexError:
             return Layout(False, streams, members, odd)
         if found.is_end:

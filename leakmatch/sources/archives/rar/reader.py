@@ -104,7 +104,7 @@ class RarArchive:
             self._path = path
             survey = self._survey(path)
             if survey.locked is not None and self._password is None:
-                self._find_password(path, lambda password: self._opens_member(path, password, survey.locked or 0))
+                self._find_password(lambda password: self._opens_member(path, password, survey.locked or 0))
             yield from self._read(path, survey)
 
     @contextmanager
@@ -162,7 +162,7 @@ class RarArchive:
         try:
             return self._surveyed(path)
         except Locked:
-            self._find_password(path, lambda password: self._opens_headers(path, password))
+            self._find_password(lambda password: self._opens_headers(path, password))
             if self._password is None:
                 raise encrypted(self._opening.passwords.failed()) from None
             return self._surveyed(path)
@@ -183,7 +183,7 @@ class RarArchive:
         self._seen = index
         return _Survey(locked, dictionary)
 
-    def _find_password(self, path: Path, opens: Callable[[bytes], bool]) -> None:
+    def _find_password(self, opens: Callable[[bytes], bool]) -> None:
         for password in self._opening.passwords:
             if opens(password):
                 self._password = password

@@ -40,9 +40,7 @@ def unpack_bcj2(inputs: list[BinaryIO], size: int) -> Iterator[bytes]:
         left -= end - start
         start, previous = end, block[end - 1]
         if branches and left and coder.bit(2 + before if previous == 0xE8 else int(previous == 0xE9)):
-            target = (calls if previous == 0xE8 else jumps).read(4)
-            if len(target) < 4:
-                raise EOFError
+            target = _four(calls if previous == 0xE8 else jumps)
             value = int.from_bytes(target, "big") - (size - left + 4)
             moved = (value & 0xFFFFFFFF).to_bytes(4, "little")[:left]
             out += moved
@@ -52,6 +50,16 @@ def unpack_bcj2(inputs: list[BinaryIO], size: int) -> Iterator[bytes]:
             yield bytes(out)
             out.clear()
     yield bytes(out)
+
+
+def _four(source: BinaryIO) -> bytes:
+    """The next four bytes, which may lie in two blocks. Raises ``EOFError``."""
+    data = source.read(4)
+    while len(data) < 4:
+        if not (more := source.read(4 - len(data))):
+            raise EOFError
+        data += more
+    return data
 
 
 class _Ranges:

@@ -417,3 +417,23 @@ def test_a_directory_larger_than_is_read_at_once(monkeypatch):
     monkeypatch.setattr(zip_entries, "_DIRECTORY_BLOCK", 200)
     assert walked(zip_of(PICTURES * 5)).members() == PICTURES * 5
     assert not walked(zip_of(PICTURES * 5)).incidents
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PK\3\4" + b"0" * 22 + b"\4\0\x1c\0" + b"0" * 32,  # a method that there is not
+        b"PK\3\4\x14\0\0\0\x0e" + bytes(21),  # no name
+    ],
+)
+def test_a_lone_header_is_a_member_whatever_it_says(header):
+    walk = walked(header)
+    assert walk.root.outcome is Outcome.PARTIAL
+    (member,) = walk.below(1)
+    assert member.outcome in (Outcome.UNREADABLE, Outcome.PARTIAL)
+
+
+def test_a_size_that_no_file_has():
+    extra = struct.pack("<HHQQ", 1, 16, 1 << 63, 1 << 63)
+    walk = walked(zipped([Zipped(b"x.jpg", PHOTO, size=0xFFFFFFFF, stored=0xFFFFFFFF, extra=extra), GOOD]))
+    assert all(0 <= entry.size < 1 << 63 for entry in walk.entries)

@@ -135,6 +135,14 @@ def test_the_legacy_frame_of_lz4():
     assert walked(lz4_legacy(tar_of(PICTURES))).members(2) == PICTURES
 
 
+def test_a_damaged_legacy_frame_of_lz4():
+    """The library has an exception class of its own for it."""
+    packed = lz4_legacy(b"text " * 999)
+    walk = walked(packed[:8] + b"\xff" * 20 + packed[28:])
+    assert walk.root.outcome is Outcome.UNREADABLE
+    assert walk.codes_of(walk.root) == {"corrupt"}
+
+
 @pytest.mark.parametrize("first", [lz4_legacy, COMPRESS["lz4"]])
 @pytest.mark.parametrize("second", [lz4_legacy, COMPRESS["lz4"]])
 def test_frames_of_lz4_behind_each_other(first, second):

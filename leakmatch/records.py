@@ -90,7 +90,7 @@ class Budget:
     ``depth``: containers inside containers. ``members``: per source file. ``bytes``: expanded, per source file.
     ``member_bytes``: one image held in memory. ``ratio``: expanded to stored, per container and member, applied
     past ``ratio_floor`` expanded bytes. ``pixels``: width times height of one picture. ``frames``: looked at per
-    animation or document. ``video_frames``: looked at per video.
+    animation, ``video_frames`` per video.
     ``seconds``: for one picture, or for one member beyond what its bytes explain.
     ``buffer_bytes``: nested containers up to this size are held in memory; larger ones are read in place.
     ``memory``: resident bytes of one worker. ``scratch_bytes``: what a worker may put on disk.

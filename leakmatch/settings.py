@@ -26,7 +26,7 @@ from leakmatch.records import Budget
 DEFAULT_PACK = "opencv-zoo"
 AUTO = "auto"
 #: What an analyser takes: 190 MB on onnxruntime and 260 MB on OpenVINO with small photos, 120 MB more with one of 12
-#: megapixels (measured; the largest picture that the budget admits takes 1.8 GB, which is rare and not planned for).
+#: megapixels (measured). What a picture may take at the most is bounded by the budget, and too rare to plan for.
 WORKER_BYTES = 400 << 20
 #: Libraries that can run the models; ``auto`` is the fastest of those installed.
 ENGINES = (AUTO, "onnxruntime", "openvino")

@@ -11,7 +11,6 @@ from leakmatch.records import Outcome
 
 SHOWN: Final = 20  # places of each kind of problem
 _FORMATS_SHOWN: Final = 8
-_INSTALL: Final = "pip install "
 
 _PROBLEMS: Final[tuple[tuple[str, str, tuple[Outcome, ...]], ...]] = (
     (

@@ -162,12 +162,6 @@ def _is_raw(payload: bytes, budget: Budget) -> bool:
     return next(largest(payload, 2 * pixels), None) is not None
 
 
-def _decodable(payload: bytes) -> str:
-    name = _known(payload)
-    _check_read(name)
-    return name
-
-
 def _known(payload: bytes) -> str:
     name = image_format(payload[:HEAD_BYTES])
     if name is None:

@@ -37,9 +37,6 @@ _STRIP_ROWS: Final = 278
 _TILE_ROWS: Final = 323
 _COEFFICIENT: Final = 2
 
-#: Formats that may hold a picture of another format, whose size is read while it is decoded.
-NESTING: Final = frozenset({"ICO", "ICNS", "CUR", "BLP", "MIC", "FPX", "TIFF", "DDS", "FTEX", "MPO"})
-
 
 def room(budget: Budget) -> int:
     """Bytes that the picture may take, its file included."""

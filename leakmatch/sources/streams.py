@@ -11,6 +11,12 @@ CHUNK: Final = 1 << 16
 FURTHEST: Final = 1 << 62  # no file reaches so far, and files refuse to seek much further
 
 
+def bytes_at(file: BinaryIO, start: int, size: int) -> bytes:
+    """The ``size`` bytes of ``file`` from ``start``, or what there is of them, in one read."""
+    file.seek(min(start, FURTHEST))
+    return file.read(size)
+
+
 class Stream(io.RawIOBase):
     """A readable raw stream; subclasses give ``_read``, which is never asked for 0 bytes."""
 

@@ -147,7 +147,7 @@ def test_what_is_slow_or_large_within_python_ends_alone_and_without_a_new_worker
     pools: Callable[..., Pool], tmp_path: Path
 ) -> None:
     members = photos(0, 10) | {"busy!.jpg": photo(1), "python-grow!.jpg": photo(2)} | photos(10, 20)
-    pool, notes = pools(1.0), Notes()
+    pool, notes = pools(3.0), Notes()
     before = [worker.process.pid for worker in pool._workers]
     pool.run([task_of(tmp_path, packed(members))], notes)
     assert [worker.process.pid for worker in pool._workers] == before

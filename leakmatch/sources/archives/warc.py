@@ -14,7 +14,7 @@ from leakmatch.sources.guard import corrupt, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, FURTHEST, Range, Stream
+from leakmatch.sources.streams import CHUNK, Range, Stream, bytes_at
 
 _MAGIC: Final = b"WARC/"
 _END: Final = (b"\r\n\r\n", b"\n\n")
@@ -60,19 +60,15 @@ class Warc:
             at = self._search(end)
             if at is not None and at - end > _BETWEEN:
                 failure = failure or corrupt("there are bytes between two records")
-            elif at is None and self._at(end, _BETWEEN).strip(b"\r\n\0"):
+            elif at is None and bytes_at(self._file, end, _BETWEEN).strip(b"\r\n\0"):
                 failure = failure or corrupt("there are bytes behind the last record")
         if failure is not None:
             raise failure
 
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(min(start, FURTHEST))
-        return self._file.read(size)
-
     def _search(self, start: int) -> int | None:
         """Where the next record begins."""
         at = start
-        while block := self._at(at, CHUNK):
+        while block := bytes_at(self._file, at, CHUNK):
             found = block.find(_MAGIC)
             if found >= 0:
                 return at + found
@@ -80,7 +76,7 @@ class Warc:
         return None
 
     def _record(self, at: int) -> _Record | None:
-        head = self._at(at, _LONGEST_HEADER)
+        head = bytes_at(self._file, at, _LONGEST_HEADER)
         length = _header_length(head)
         if not head.startswith(_MAGIC) or not length:
             return None
@@ -94,7 +90,7 @@ class Warc:
         start, size = record.body, record.size
         is_chunked = False
         if record.fields.get(b"content-type", b"").lower().startswith(b"application/http"):
-            head = self._at(start, min(size, _LONGEST_HEADER))
+            head = bytes_at(self._file, start, min(size, _LONGEST_HEADER))
             length = _header_length(head) if head.startswith(b"HTTP/") else 0
             is_chunked = b"chunked" in _fields(head[:length]).get(b"transfer-encoding", b"").lower()
             start, size = start + length, size - length

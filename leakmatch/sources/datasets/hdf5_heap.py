@@ -10,7 +10,7 @@ import struct
 from typing import BinaryIO, Final
 
 from leakmatch.sources.guard import corrupt
-from leakmatch.sources.streams import FURTHEST
+from leakmatch.sources.streams import bytes_at
 
 _SIGNATURE: Final = b"GCOL\1"
 _OBJECT = struct.Struct("<HHIQ")  # index, references, nothing, size
@@ -30,7 +30,7 @@ class GlobalHeap:
 
     def value(self, at: int) -> Place:
         """Start and size of the value that the reference at ``at`` points to. Raises :class:`ItemError`."""
-        reference = self._at(at, _REFERENCE.size)
+        reference = bytes_at(self._file, at, _REFERENCE.size)
         if len(reference) < _REFERENCE.size:
             raise EOFError
         length, address, index = _REFERENCE.unpack(reference)
@@ -45,19 +45,15 @@ class GlobalHeap:
             raise corrupt("the place where the value should be is damaged")
         return start, length
 
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(min(start, FURTHEST))
-        return self._file.read(size)
-
     def _collection(self, at: int) -> dict[int, Place]:
-        head = self._at(at, 16)
+        head = bytes_at(self._file, at, 16)
         if not head.startswith(_SIGNATURE):
             raise corrupt("the place where the value should be is damaged")
         end = min(at + int.from_bytes(head[8:], "little"), self._size)
         found: dict[int, Place] = {}
         at += 16
         while at + _OBJECT.size <= end:
-            index, _, _, size = _OBJECT.unpack(self._at(at, _OBJECT.size))
+            index, _, _, size = _OBJECT.unpack(bytes_at(self._file, at, _OBJECT.size))
             if not index:
                 break  # the room that is left
             found[index] = at + _OBJECT.size, min(size, self._size - at - _OBJECT.size)

@@ -16,7 +16,7 @@ from leakmatch.sources.guard import corrupt, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import FURTHEST, Range
+from leakmatch.sources.streams import Range, bytes_at
 
 _PAGE = struct.Struct("<QHHHH")  # number, pad, flags, lower, upper
 _DATABASE = struct.Struct("<IHHQQQQQ")  # pad, flags, depth, branch, leaf, overflow pages, entries, root
@@ -70,20 +70,16 @@ class Lmdb:
             yield from map(self._member, self._stray())
             raise self._failure
 
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(min(start, FURTHEST))
-        return self._file.read(size)
-
     def _meta(self) -> tuple[int, int | None]:
         """Root page and number of values by the newer of the two meta pages; sets the page size."""
-        first = self._at(0, _TRANSACTION + 8)
+        first = bytes_at(self._file, 0, _TRANSACTION + 8)
         if len(first) < _TRANSACTION + 8:
             raise truncated("the first page ends early")
         self._page = int(_DATABASE.unpack_from(first, _META_DATABASES)[0])
         if self._page not in {512 << n for n in range(8)}:
             raise corrupt("its page size is none that a database has")
         metas = [first]
-        second = self._at(self._page, _TRANSACTION + 8)
+        second = bytes_at(self._file, self._page, _TRANSACTION + 8)
         if second[16:20] == first[16:20] and len(second) == len(first):
             metas.append(second)
         else:
@@ -112,7 +108,7 @@ class Lmdb:
         if depth > _DEEPEST or number >= _NO_PAGE or not self._take(number):
             self._fail(corrupt("its tree of pages is damaged"))
             return
-        page = self._at(number * self._page, self._page)
+        page = bytes_at(self._file, number * self._page, self._page)
         if len(page) < self._page:
             self._fail(truncated("the file ends early"))
             return
@@ -185,7 +181,7 @@ class Lmdb:
         if depth > _DEEPEST or not self._take(number):
             self._fail(corrupt("its tree of pages is damaged"))
             return
-        page = self._at(number * self._page, self._page)
+        page = bytes_at(self._file, number * self._page, self._page)
         if len(page) < self._page:
             self._fail(truncated("the file ends early"))
         elif _PAGE.unpack_from(page)[2] & _BRANCH:
@@ -198,7 +194,7 @@ class Lmdb:
         """A value in pages of its own."""
         number = int.from_bytes(reference, "little")
         start = number * self._page
-        head = self._at(start, _PAGE.size)
+        head = bytes_at(self._file, start, _PAGE.size)
         if len(head) < _PAGE.size or not _PAGE.unpack(head)[2] & _OVERFLOW:
             short = start + _PAGE.size > self._size
             self._fail(truncated("the file ends early") if short else corrupt("a page of a large value is damaged"))
@@ -212,10 +208,10 @@ class Lmdb:
         """The values of leaves that the tree did not lead to."""
         for number in range(2, self._size // self._page):
             self._pulse()
-            head = self._at(number * self._page, _PAGE.size)
+            head = bytes_at(self._file, number * self._page, _PAGE.size)
             own, _, flags, _, _ = _PAGE.unpack(head.ljust(_PAGE.size, b"\0"))
             if own == number and flags & 0xFF == _LEAF and self._take(number):
-                page = self._at(number * self._page, self._page)
+                page = bytes_at(self._file, number * self._page, self._page)
                 if len(page) == self._page:
                     yield from self._leaf(page, number * self._page, b"", 0)
 

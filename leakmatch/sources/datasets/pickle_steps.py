@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from leakmatch.sources.datasets.opcodes import Machine, Step
+from leakmatch.sources.datasets.pickle_opcodes import Machine, Step
 from leakmatch.sources.datasets.pickle_values import MARK, OPAQUE
 
 

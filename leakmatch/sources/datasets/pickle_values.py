@@ -11,8 +11,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import numpy as np
 
-from leakmatch.sources.datasets.blocks import Blocks
-from leakmatch.sources.streams import CHUNK, Range
+from leakmatch.sources.streams import CHUNK, Range, Repeated
 
 
 class Stopped(Exception):
@@ -57,7 +56,7 @@ class Data:
         """The bytes, decoded."""
         if self.is_plain:
             return cast(BinaryIO, Range(file, self.start, self.size, strict=True))
-        return cast(BinaryIO, Blocks(lambda: _DECODERS[self.coding](file, self.start, self.size)))
+        return cast(BinaryIO, Repeated(lambda: _DECODERS[self.coding](file, self.start, self.size)))
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from leakmatch.errors import ItemError
 from leakmatch.sources.datasets.arrays import check_size, describe, layout
 from leakmatch.sources.datasets.npy import pictures_of
-from leakmatch.sources.datasets.opcodes import Machine
+from leakmatch.sources.datasets.pickle_opcodes import Machine
 from leakmatch.sources.datasets.pickle_steps import STEPS
 from leakmatch.sources.datasets.pickle_values import Data, Numbers, Stopped
 from leakmatch.sources.datasets.signatures import is_picture, is_plain_text

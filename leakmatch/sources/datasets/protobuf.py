@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from leakmatch.sources.streams import FURTHEST
+from leakmatch.sources.streams import bytes_at
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -42,15 +42,12 @@ def fields(file: BinaryIO, start: int, size: int) -> Iterator[Field]:
 
 def bytes_of(file: BinaryIO, field: Field, most: int) -> bytes:
     """Up to ``most`` bytes of a field."""
-    file.seek(min(field.start, FURTHEST))
-    return file.read(min(field.size, most))
+    return bytes_at(file, field.start, min(field.size, most))
 
 
 def _varint(file: BinaryIO, start: int, end: int) -> tuple[int, int]:
-    file.seek(start)
-    data = file.read(min(10, end - start))
     value = 0
-    for count, byte in enumerate(data):
+    for count, byte in enumerate(bytes_at(file, start, min(10, end - start))):
         value |= (byte & 0x7F) << 7 * count
         if not byte & 0x80:
             return value, start + count + 1

@@ -17,7 +17,7 @@ from leakmatch.sources.datasets.signatures import is_picture
 from leakmatch.sources.guard import corrupt, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, FURTHEST, Range, Seekable
+from leakmatch.sources.streams import CHUNK, Range, Seekable, bytes_at
 
 _MAGIC: Final = b"\x0a\x23\xd7\xce"
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
@@ -70,7 +70,7 @@ class RecordIO:
         """The record at ``at``. With an error, ``end`` is where to look for the next."""
         pieces: list[Piece] = []
         while True:
-            head = self._at(at, 8)
+            head = bytes_at(self._file, at, 8)
             if not head and pieces:
                 return _Record(pieces, at, truncated("a record in parts ends early"))
             if head[:4] != _MAGIC:
@@ -98,14 +98,10 @@ class RecordIO:
             if len(pieces) > _MAX_PARTS:
                 return _Record(pieces, at, corrupt(f"a record has more than {_MAX_PARTS} parts"))
 
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(min(start, FURTHEST))
-        return self._file.read(size)
-
     def _search(self, at: int) -> int | None:
         """The next place at or after ``at`` where a record can begin, with another one or the end behind it."""
         at = -(-at // 4) * 4
-        while block := self._at(at, CHUNK + 8):
+        while block := bytes_at(self._file, at, CHUNK + 8):
             self._opening.pulse()
             found = block.find(_MAGIC)
             while found >= 0:
@@ -118,12 +114,12 @@ class RecordIO:
         return None
 
     def _plausible(self, at: int) -> bool:
-        word = int.from_bytes(self._at(at + 4, 4), "little")
+        word = int.from_bytes(bytes_at(self._file, at + 4, 4), "little")
         part, size = word >> 29, word & 0x1FFFFFFF
         if part not in (_WHOLE, _FIRST):
             return False
         following = at + 8 + (size + 3) // 4 * 4
-        return following >= self._size or self._at(following, 4) == _MAGIC
+        return following >= self._size or bytes_at(self._file, following, 4) == _MAGIC
 
     def _member(self, record: _Record, number: int) -> Member:
         whole = _Pieces(self._file, record.pieces)

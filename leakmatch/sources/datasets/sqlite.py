@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
+from leakmatch.sources.datasets.sqlite_wal import with_log
 from leakmatch.sources.datasets.text import Search, picture_in_base64
-from leakmatch.sources.datasets.wal import with_log
 from leakmatch.sources.guard import corrupt, over_budget, truncated, unsupported
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.meter import OverBudget

@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
-from leakmatch.sources.datasets.blocks import Blocks
 from leakmatch.sources.datasets.signatures import is_picture, is_plain_text
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, FURTHEST
+from leakmatch.sources.streams import CHUNK, Repeated, bytes_at
 
 # The beginnings of JPEG, PNG, GIF, WebP, TIFF (two), JPEG 2000, HEIF or AVIF, and BMP (two letters only, so what is
 # found is decoded and asked again). JSON may write "/" as "\/".
@@ -90,7 +89,7 @@ class Text:
         at = 0
         while (start := self._search(at)) is not None:
             at = end = self._end(start)
-            following = self._at(end, 1)
+            following = bytes_at(self._file, end, 1)
             notes: tuple[Note, ...] = ()
             if following and following[0] not in _ENDS:
                 notes = (Note("corrupt", "its text ends with a character that is not of base64"),)
@@ -101,16 +100,12 @@ class Text:
         def begin() -> Iterator[bytes]:
             return decoded(self._file, start, end)
 
-        return Member(raw, decode_name(raw), end - start, lambda: cast(BinaryIO, Blocks(begin)), notes=notes)
-
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(min(start, FURTHEST))
-        return self._file.read(size)
+        return Member(raw, decode_name(raw), end - start, lambda: cast(BinaryIO, Repeated(begin)), notes=notes)
 
     def _search(self, at: int) -> int | None:
         """Where the next picture begins."""
         at = max(at - 1, 0)  # what stands before it counts
-        while block := self._at(at, CHUNK):
+        while block := bytes_at(self._file, at, CHUNK):
             found = _first_picture(block)
             if found is not None:
                 return at + found
@@ -123,25 +118,29 @@ class Text:
     def _end(self, start: int) -> int:
         """Where the base64 that begins at ``start`` ends, in this line or in one that follows."""
         end = self._line_end(start)
-        while end - start <= _LINE and (more := _NEXT_LINE.match(self._at(end, _PEEK))) is not None:
-            if _first_picture(self._at(end + more.start(1), _PEEK)) == 0:
+        while end - start <= _LINE and (more := _NEXT_LINE.match(bytes_at(self._file, end, _PEEK))) is not None:
+            if _first_picture(bytes_at(self._file, end + more.start(1), _PEEK)) == 0:
                 break
             start, end = end + more.start(1), end + more.end(1)
         return end
 
     def _line_end(self, at: int) -> int:
-        while block := self._at(at, CHUNK):
+        while block := bytes_at(self._file, at, CHUNK):
             if found := _OTHER.search(block):
                 return at + found.start()
             at += len(block)
         return at
 
+    def _line_until(self, start: int) -> bytes:
+        """The beginning of the line that ``start`` lies in."""
+        return bytes_at(self._file, self._line_start, min(start - self._line_start, _BEFORE))
+
     def _name(self, start: int) -> bytes:
         self._count_lines(start)
         name = b"%d" % self._line
-        if key := _KEY.search(self._at(max(start - _BEFORE, 0), min(start, _BEFORE))):
+        if key := _KEY.search(bytes_at(self._file, max(start - _BEFORE, 0), min(start, _BEFORE))):
             name += b"/" + key[1]
-        elif field := _FIRST_FIELD.match(self._at(self._line_start, min(start - self._line_start, _BEFORE))):
+        elif field := _FIRST_FIELD.match(self._line_until(start)):
             name = field[1] + b"/" + name
         if self._names[0] != self._line:
             self._names = (self._line, {})
@@ -152,7 +151,7 @@ class Text:
 
     def _count_lines(self, until: int) -> None:
         while self._counted < until:
-            block = self._at(self._counted, min(CHUNK, until - self._counted))
+            block = bytes_at(self._file, self._counted, min(CHUNK, until - self._counted))
             if lines := block.count(b"\n"):
                 self._line += lines
                 self._line_start = self._counted + block.rfind(b"\n") + 1

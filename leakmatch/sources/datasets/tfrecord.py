@@ -20,7 +20,7 @@ from leakmatch.sources.guard import corrupt, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, FURTHEST, Range
+from leakmatch.sources.streams import CHUNK, Range, bytes_at
 
 _HEADER: Final = 12  # a length and its checksum
 _HEAD: Final = 512
@@ -59,7 +59,7 @@ class TFRecord:
         at: int | None = 0
         number = 0
         while at is not None and at < self._size:
-            header = self._at(at, _HEADER)
+            header = bytes_at(self._file, at, _HEADER)
             size = int.from_bytes(header[:8], "little")
             if len(header) < _HEADER or masked_crc(header[:8]) != int.from_bytes(header[8:], "little"):
                 short = len(header) < _HEADER
@@ -75,29 +75,25 @@ class TFRecord:
         if failure is not None:
             raise failure
 
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(min(start, FURTHEST))
-        return self._file.read(size)
-
     def _check(self, start: int, size: int) -> ItemError | None:
         """Why the record is not whole, or ``None``."""
         if start + size + 4 > self._size:
             return truncated("a record ends early")
         crc, at = 0, start
         while at < start + size:
-            block = self._at(at, min(1 << 20, start + size - at))
+            block = bytes_at(self._file, at, min(1 << 20, start + size - at))
             if not block:
                 return truncated("a record ends early")
             crc = crc32c(block, crc)
             at += len(block)
             self._pulse()
-        if mask(crc) != int.from_bytes(self._at(at, 4), "little"):
+        if mask(crc) != int.from_bytes(bytes_at(self._file, at, 4), "little"):
             return corrupt("the checksum of a record is wrong")
         return None
 
     def _search(self, at: int) -> int | None:
         """The next place where a length has the right checksum, and a record of that length has room."""
-        while len(block := self._at(at, CHUNK + _HEADER)) >= _HEADER:
+        while len(block := bytes_at(self._file, at, CHUNK + _HEADER)) >= _HEADER:
             self._pulse()
             crcs = masked_crcs(block[:-4], 8)
             stored = np.lib.stride_tricks.sliding_window_view(np.frombuffer(block, np.uint8)[8:], 4)

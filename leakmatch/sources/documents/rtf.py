@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, cast
 
-from leakmatch.sources.datasets.blocks import Blocks
 from leakmatch.sources.datasets.signatures import is_picture
 from leakmatch.sources.documents.carve import Place, pictures
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, Range
+from leakmatch.sources.streams import CHUNK, Range, Repeated, bytes_at
 
 # A run of digits long enough to be no word of the text, or the count of bytes that follow.
 _DATA = re.compile(rb"(?<![0-9a-zA-Z\\])(?:[0-9a-fA-F]{2}[ \t\r\n]*){48}|\\bin([1-9]\d{0,9})(?:[^\d]|\Z)")
@@ -42,7 +41,7 @@ class Rtf:
         at = 0
         while at < self._size:
             self._pulse()
-            block = self._at(at, CHUNK + _LONGEST)
+            block = bytes_at(self._file, at, CHUNK + _LONGEST)
             found = _DATA.search(block)
             if found is None or found.start() >= CHUNK:
                 at += CHUNK
@@ -57,12 +56,8 @@ class Rtf:
                 at = self._end(start)
                 yield from self._digits(start, at)
 
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(start)
-        return self._file.read(size)
-
     def _end(self, at: int) -> int:
-        while block := self._at(at, CHUNK):
+        while block := bytes_at(self._file, at, CHUNK):
             if found := _NO_DIGIT.search(block):
                 return at + found.start()
             at += len(block)
@@ -73,7 +68,7 @@ class Rtf:
 
     def _digits(self, start: int, end: int) -> Iterator[Member]:
         def reopen() -> BinaryIO:
-            return cast(BinaryIO, Blocks(lambda: _decoded(self._file, start, end)))
+            return cast(BinaryIO, Repeated(lambda: _decoded(self._file, start, end)))
 
         yield self._member(end - start, reopen)
         if is_picture(reopen().read(_HEAD)) or end - start > _MAX_CARVED:

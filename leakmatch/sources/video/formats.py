@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO, Final
 
-from leakmatch.sources.streams import FURTHEST
+from leakmatch.sources.streams import bytes_at
 
 #: What FFmpeg calls its readers of these. Never guessed by it: its own guesses include play lists, which are lists of
 #: other files to open.
@@ -100,16 +100,11 @@ def _is_transport_stream(head: bytes) -> bool:
     return False
 
 
-def _read(file: BinaryIO, at: int, count: int) -> bytes:
-    file.seek(min(at, FURTHEST))
-    return file.read(count)
-
-
 def _boxes_end(file: BinaryIO, size: int) -> int:
     """Where the last of the boxes on the top level ends that begins within the file."""
     at = 0
     for _ in range(1 << 16):  # fragments of a live recording are boxes, too
-        header = _read(file, at, 16)
+        header = bytes_at(file, at, 16)
         if at >= size or len(header) < 8:
             return at
         length = int.from_bytes(header[:4], "big")
@@ -127,7 +122,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
     """Where the last RIFF chunk ends (a large AVI has several)."""
     at = 0
     for _ in range(1 << 12):
-        header = _read(file, at, 8)
+        header = bytes_at(file, at, 8)
         if at >= size or header[:4] != b"RIFF":
             return at
         length = int.from_bytes(header[4:8], "little")
@@ -139,7 +134,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
 
 def _segment_end(file: BinaryIO, size: int) -> int:
     """Where the first segment of a Matroska file ends; its size where that was left open, as in live recordings."""
-    head = _read(file, 0, 4096)
+    head = bytes_at(file, 0, 4096)
     length, width = _vint(head, 4)
     at = 4 + width + length
     if head[at : at + 4] != _SEGMENT:

@@ -245,8 +245,8 @@ class OfALibrary(Exception):
 @pytest.mark.parametrize("thrown", [OfALibrary("odd"), SystemError("odd"), AssertionError("odd")])
 def test_what_a_library_raises_is_mapped_whatever_its_class(thrown):
     """An assertion counts where it was made: here it is not one of LeakMatch."""
-    words = rf"the data is damaged \({type(thrown).__name__}: odd\)"
-    with pytest.raises(ItemError, match=words) as caught, reading("the data"):
+    message = rf"the data is damaged \({type(thrown).__name__}: odd\)"
+    with pytest.raises(ItemError, match=message) as caught, reading("the data"):
         raise thrown
     assert (caught.value.outcome, caught.value.code) == ("unreadable", "corrupt")
 

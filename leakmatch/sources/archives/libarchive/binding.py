@@ -25,10 +25,8 @@ EOF: Final = 1
 OK: Final = 0
 RETRY: Final = -10
 WARN: Final = -20
-FAILED: Final = -25
 FATAL: Final = -30
 
-REGULAR: Final = 0o100000
 FOLDER: Final = 0o040000
 KINDS: Final = {
     0o120000: "a symbolic link",
@@ -44,6 +42,7 @@ SEEK = CFUNCTYPE(c_int64, c_void_p, c_void_p, c_int64, c_int)
 _OTHER = c_void_p  # the callbacks to open and to close, which are not used
 
 _FUNCTIONS: Final = {
+    "version_number": (c_int,),
     "read_new": (c_void_p,),
     "read_free": (c_int, c_void_p),
     "read_set_seek_callback": (c_int, c_void_p, SEEK),

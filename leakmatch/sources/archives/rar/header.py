@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 from leakmatch.errors import ItemError
 from leakmatch.sources.guard import corrupt
-from leakmatch.sources.streams import FURTHEST
+from leakmatch.sources.streams import bytes_at
 
 SIGNATURE: Final = b"Rar!\x1a\x07"
 _OLD: Final = SIGNATURE + b"\0"
@@ -136,10 +136,8 @@ def read_layout(file: BinaryIO, start: int, main: Main) -> Layout:
     at, streams, members, odd, rounds = start + (len(_NEW) if main.version == 5 else len(_OLD)), 0, 0, 0, 0
     block = _new_block if main.version == 5 else _old_block
     while True:
-        file.seek(min(at, FURTHEST))
-        head = file.read(_LONGEST)
         try:
-            found = block(head)
+            found = block(bytes_at(file, at, _LONGEST))
         except IndexError:
             return Layout(False, streams, members, odd, rounds)
         if found.is_end:

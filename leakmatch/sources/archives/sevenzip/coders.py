@@ -1,22 +1,24 @@
 """What the coders of a 7z folder do, as streams of blocks that are pulled through the chain.
 
 No coder holds more than its dictionary and a few blocks. The codecs are those of the standard library, and of
-zstandard, lz4, brotli, inflate64, pyppmd and cryptography; the filters for machine code are liblzma's, reached by
-handing it plain bytes as an LZMA2 stream that is not compressed.
+zstandard, lz4, brotli, inflate64 and cryptography, and libarchive's PPMd; the filters for machine code are liblzma's,
+reached by handing it plain bytes as an LZMA2 stream that is not compressed.
 """
 
 from __future__ import annotations
 
 import bz2
+import io
 import lzma
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from struct import Struct
 from typing import Any, BinaryIO, Final, cast
 
 from leakmatch.sources.archives.sevenzip.bcj2 import unpack_bcj2
 from leakmatch.sources.archives.sevenzip.header import Chain, Coder
+from leakmatch.sources.archives.sevenzip.ppmd import METHOD as PPMD
+from leakmatch.sources.archives.sevenzip.ppmd import ppmd, ppmd_memory
 from leakmatch.sources.guard import corrupt, over_budget, unsupported
 from leakmatch.sources.streams import CHUNK, Stream
 
@@ -28,7 +30,6 @@ AES: Final = b"\x06\xf1\x07\x01"
 BCJ2: Final = b"\x03\x03\x01\x1b"
 _LZMA: Final = b"\x03\x01\x01"
 _LZMA2: Final = b"\x21"
-_PPMD: Final = b"\x03\x04\x01"
 _DELTA: Final = b"\x03"
 _SWAPS: Final = {b"\x02\x03\x02": "H", b"\x02\x03\x04": "I"}
 _FILTERS: Final = {
@@ -50,7 +51,6 @@ _NAMES: Final = {b"\x0a": "ARM64", b"\x0b": "RISCV", b"\x04\xf7\x11\x05": "LZ5",
 #: Methods that a wrong password makes fail at once.
 SELF_CHECKING: Final = frozenset({_LZMA, _LZMA2, b"\x04\x02\x02", b"\x04\xf7\x11\x01", b"\x04\xf7\x11\x04"})
 
-_PPMD_PROPERTIES: Final = Struct("<BI")
 _SMALLEST_DICTIONARY: Final = 4096
 _SMALL: Final = 4096  # of input for codecs that limit no output: a thousand times as much may come of it
 _AES_BLOCK: Final = 16
@@ -76,15 +76,18 @@ class Unpacking:
         first = sum(other.inputs for other in chain.coders[:index])
         outputs = dict(chain.bonds)
         inputs: list[BinaryIO] = []
+        lengths: list[int] = []
         for stream in range(first, first + coder.inputs):
             if stream in outputs:
                 blocks = self._output(chain, packed, sizes, outputs[stream], above | {index})
                 inputs.append(cast(BinaryIO, Pulled(blocks)))
+                lengths.append(sizes[outputs[stream]])
             else:
                 inputs.append(packed[chain.packed.index(stream)])
-        return self._decoded(coder, inputs, sizes[index])
+                lengths.append(_length(inputs[-1]))
+        return self._decoded(coder, inputs, lengths, sizes[index])
 
-    def _decoded(self, coder: Coder, inputs: list[BinaryIO], size: int) -> Blocks:
+    def _decoded(self, coder: Coder, inputs: list[BinaryIO], lengths: list[int], size: int) -> Blocks:
         method, properties, source = coder.method, coder.properties, inputs[0]
         if method == BCJ2 and len(inputs) == 4:
             return unpack_bcj2(inputs, size)
@@ -100,8 +103,8 @@ class Unpacking:
             return _filtered({"id": lzma.FILTER_DELTA, "dist": properties[0] + 1}, source, size)
         if method in _SWAPS:
             return _swapped(source, size, _SWAPS[method])
-        if method == _PPMD:
-            return self._ppmd(properties, source, size)
+        if method == PPMD:
+            return self._ppmd(properties, source, lengths[0], size)
         if method == AES:
             return self._decrypted(properties, source, size)
         if method in _CODECS:
@@ -128,23 +131,9 @@ class Unpacking:
         needed = self._room(min(dictionary, size))
         return {**found, "dict_size": max(needed, _SMALLEST_DICTIONARY)}
 
-    def _ppmd(self, properties: bytes, source: BinaryIO, size: int) -> Blocks:
-        from pyppmd import Ppmd7Decoder
-
-        order, memory = _PPMD_PROPERTIES.unpack(properties[: _PPMD_PROPERTIES.size])
-        if not 2 <= order <= 64 or memory < 1 << 11:
-            raise corrupt("its PPMd properties are impossible")
-        decoder = Ppmd7Decoder(order, self._room(memory))
-        left = size
-        while left:
-            data = source.read(CHUNK) if decoder.needs_input else b""
-            ended = decoder.needs_input and not data
-            block = decoder.decode(data or (b"\0" if ended else b""), min(left, CHUNK))
-            if not block and ended:
-                raise EOFError
-            left -= len(block)
-            if block:
-                yield block
+    def _ppmd(self, properties: bytes, source: BinaryIO, packed: int, size: int) -> Blocks:
+        self._room(ppmd_memory(properties))
+        return ppmd(properties, source, packed, size)
 
     def _decrypted(self, properties: bytes, source: BinaryIO, size: int) -> Blocks:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -185,6 +174,13 @@ class Pulled(Stream):
             self._rest = memoryview(next(self._blocks, b""))
         data, self._rest = self._rest[:size], self._rest[size:]
         return bytes(data)
+
+
+def _length(file: BinaryIO) -> int:
+    at = file.tell()
+    end = file.seek(0, io.SEEK_END)
+    file.seek(at)
+    return end
 
 
 def _copied(source: BinaryIO, size: int) -> Blocks:

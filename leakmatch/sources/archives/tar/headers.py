@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from leakmatch.sources.guard import corrupt
+from leakmatch.sources.streams import bytes_at
 
 BLOCK: Final = 512
 MAX_EXTENSION: Final = 1 << 18  # long names, pax records and maps of one member; more is an attack on memory
@@ -83,7 +84,7 @@ class Headers:
         long_name = b""
         room = MAX_EXTENSION
         while True:
-            block = self._at(at, BLOCK)
+            block = bytes_at(self._file, at, BLOCK)
             if not is_header(block):
                 raise corrupt(f"a damaged header at byte {at}")
             kind, size = block[156:157], number(block[124:136])
@@ -93,7 +94,7 @@ class Headers:
             room -= padded(size) + BLOCK
             if room < 0:
                 raise corrupt(f"header extensions of more than {MAX_EXTENSION} bytes at byte {at}")
-            extension = self._at(at, padded(size))[:size]
+            extension = bytes_at(self._file, at, padded(size))[:size]
             if kind == GLOBAL:
                 self._set_global(_records(extension))
                 return Header(b"", GLOBAL, at, size, size)
@@ -127,7 +128,7 @@ class Headers:
         more = block[482]
         room = MAX_EXTENSION
         while more:
-            block = self._at(at, BLOCK)
+            block = bytes_at(self._file, at, BLOCK)
             at, room = at + BLOCK, room - BLOCK
             if len(block) < BLOCK or room < 0:
                 raise corrupt(f"a damaged map of a sparse file at byte {at}")
@@ -158,7 +159,7 @@ class Headers:
         text, lines, wanted = b"", 0, 1
         taken = 0
         while lines < wanted:
-            block = self._at(at + taken, BLOCK)
+            block = bytes_at(self._file, at + taken, BLOCK)
             taken += BLOCK
             if len(block) < BLOCK or taken > MAX_EXTENSION:
                 raise corrupt(f"a damaged map of a sparse file at byte {at}")
@@ -173,10 +174,6 @@ class Headers:
         if sum(len(value) for values in merged.values() for value in values) > _MAX_GLOBAL:
             raise corrupt(f"global headers of more than {_MAX_GLOBAL} bytes")
         self._global = merged
-
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(start)
-        return self._file.read(size)
 
 
 def number(field: bytes) -> int:

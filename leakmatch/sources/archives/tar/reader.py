@@ -13,7 +13,7 @@ from leakmatch.sources.guard import reading, truncated
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, FURTHEST, Range, Seekable
+from leakmatch.sources.streams import CHUNK, Range, Seekable, bytes_at
 
 _NOTHING_INSIDE: Final = {
     b"1": "a hard link to another member",
@@ -46,7 +46,7 @@ class Tar:
         failure: ItemError | None = None
         at: int | None = 0
         while at is not None:
-            block = self._at(at, BLOCK)
+            block = bytes_at(self._file, at, BLOCK)
             if len(block) < BLOCK:
                 failure = failure or truncated("the archive ends without an end mark; members may be missing")
                 break
@@ -67,10 +67,6 @@ class Tar:
         if failure is not None:
             raise failure
 
-    def _at(self, start: int, size: int) -> bytes:
-        self._file.seek(min(start, FURTHEST))
-        return self._file.read(size)
-
     def _behind_end_mark(self, at: int) -> int | None:
         following = self._search(at)
         if following is not None:
@@ -87,7 +83,7 @@ class Tar:
     def _search(self, at: int) -> int | None:
         """The next block at or after ``at`` that is a header; ``_skipped``: whether anything but zeros lay before."""
         self._skipped = False
-        while block := self._at(at, CHUNK):
+        while block := bytes_at(self._file, at, CHUNK):
             if block.count(0) < len(block):
                 for start in range(0, len(block), BLOCK):
                     if is_header(block[start : start + BLOCK]):
@@ -100,7 +96,7 @@ class Tar:
         """Whether an entry that should have no data has some all the same, as pax may give to a hard link."""
         if not header.stored:
             return False
-        block = self._at(header.data, BLOCK)
+        block = bytes_at(self._file, header.data, BLOCK)
         return len(block) == BLOCK and any(block) and not is_header(block)
 
     def _member(self, header: Header, has_data: bool) -> Member:

@@ -10,14 +10,16 @@ import hmac
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from leakmatch.errors import ItemError
+from leakmatch.sources.archives.zip.alone import alone
+from leakmatch.sources.archives.zip.methods import STORED
 from leakmatch.sources.guard import truncated
-from leakmatch.sources.streams import CHUNK, Joined, Repeated, Seekable, Stream
+from leakmatch.sources.streams import CHUNK, Repeated, Seekable, Stream
 
 HEADER: Final = 12  # the traditional cipher's, before the data
 _MULTIPLIER: Final = 134775813
@@ -129,23 +131,11 @@ def by_libarchive(body: BinaryIO, size: int, password: bytes) -> Iterator[bytes]
 
     ``size``: without the header.
     """
-    from leakmatch.sources.archives.libarchive.binding import Pass
-
     header = body.read(HEADER)
     if len(header) < HEADER or not size:
         return
     check = traditional_decrypt(traditional_keys(password), header)[0][-1]
-    wide = struct.pack("<HHQQ", 1, 16, size, size + HEADER)
-    local = b"PK\x03\x04" + struct.pack("<HHHHHIIIHH", 45, 1, 0, 0, 33, check << 24, _MAX32, _MAX32, 1, len(wide))
-    head = local + b"x" + wide + header
-    member = cast(BinaryIO, Joined(head, body))
-    options = b"zip:ignorecrc32"  # the checksum of these bytes is not known
-    archive = Pass(member, 0, len(head) + size, ("zip_streamable",), (), password, options)
-    try:
-        if archive.next() is not None:
-            yield from archive.blocks()
-    finally:
-        archive.close()
+    yield from alone(body, STORED, size, size + HEADER, check=check << 24, before=header, password=password)
 
 
 def _has_libarchive() -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
+from leakmatch.sources.archives.zip.alone import alone
 from leakmatch.sources.compression.decompress import Decompressed
 from leakmatch.sources.guard import unsupported
 from leakmatch.sources.streams import CHUNK, Joined, Repeated
@@ -15,7 +15,6 @@ from leakmatch.sources.streams import CHUNK, Joined, Repeated
 STORED: Final = 0
 AES: Final = 99
 _LZMA, _PPMD = 14, 98
-_MAX32: Final = 0xFFFFFFFF
 _LARGEST: Final = 1 << 40
 _READ: Final = {
     8: "deflate",
@@ -60,30 +59,16 @@ def expanded(body: BinaryIO, method: int, flags: int, size: int | None) -> Binar
     if method == _LZMA:
         body = _with_lzma_header(body, None if flags & _LZMA_HAS_END_MARK else size)
     if method == _PPMD:
-        return cast(BinaryIO, Repeated(lambda: _by_libarchive(body, method, size)))
+        return cast(BinaryIO, Repeated(lambda: _ppmd(body, size)))
     return cast(BinaryIO, Decompressed(body, _READ[method]))
 
 
-def _by_libarchive(body: BinaryIO, method: int, size: int | None) -> Iterator[bytes]:
-    """``body`` expanded by libarchive, as the only member of a zip. Raises :class:`ItemError` without the library.
-
-    (For PPMd: the Python packages that decode it write where they must not when its data is damaged.)
-    """
-    from leakmatch.sources.archives.libarchive.binding import Pass
-
+def _ppmd(body: BinaryIO, size: int | None) -> Iterator[bytes]:
+    """``body`` expanded by libarchive: Python packages for PPMd write where they must not when its data is damaged."""
     start = body.seek(0)
     stored = _length(body)
-    wide = struct.pack("<HHQQ", 1, 16, _LARGEST if size is None else size, stored)
-    local = b"PK\x03\x04" + struct.pack("<HHHHHIIIHH", 63, 0, method, 0, 33, 0, _MAX32, _MAX32, 1, len(wide))
-    head = local + b"x" + wide
     body.seek(start)
-    member = cast(BinaryIO, Joined(head, body))
-    archive = Pass(member, 0, len(head) + stored, ("zip_streamable",), (), options=b"zip:ignorecrc32")
-    try:
-        if archive.next() is not None:
-            yield from archive.blocks()
-    finally:
-        archive.close()
+    yield from alone(body, _PPMD, _LARGEST if size is None else size, stored)
 
 
 def _length(body: BinaryIO) -> int:

@@ -42,3 +42,8 @@ class Watched(Seekable):
         """Tell that the walk goes on. Raises :class:`OverBudget` where the time for an item is up."""
         self._progress(self._told)
         self.clock.check()
+
+    def tried(self) -> None:
+        """Tell the same; the time since it was told last is not that of the item at work."""
+        self._progress(self._told)
+        self.clock.forget()

@@ -170,6 +170,10 @@ class Clock:
         if self._cheap() - self._asked >= _STEP:
             self._ask()
 
+    def forget(self) -> None:
+        """The same, however short it was."""
+        self._ask()
+
     def check(self) -> None:
         """Raise :class:`OverBudget` where an item has taken too long."""
         self.charge()

@@ -20,7 +20,9 @@ class Opening:
 
     ``kind``: the format, as :func:`leakmatch.sources.registry.detect` names it. ``file``: its ``size`` bytes, seekable.
     ``name``: what the container itself is called. ``pulse`` is to be called now and then by readers that work long
-    without reading from ``file``: it tells that they live, and raises where the time for the item is up.
+    without reading from ``file``: it tells that they live, and raises where the time for the item is up. ``tried`` is
+    to be called instead behind each password that was tried: the time that took is not the item's, since the number of
+    tries has a limit of its own.
     """
 
     kind: str
@@ -32,6 +34,7 @@ class Opening:
     scratch: Scratch = field(default_factory=Scratch)
     volumes: Volumes = field(default_factory=Volumes)
     pulse: Callable[[], None] = lambda: None
+    tried: Callable[[], None] = lambda: None
 
     @contextmanager
     def path(self) -> Iterator[Path]:

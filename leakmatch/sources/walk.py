@@ -343,7 +343,7 @@ class Walker:
         file, size = read.seekable(pulse)
         volumes = item.volumes if item.whole is None else Volumes()
         tools = self._passwords, self._scratch
-        return Opening(kind, file, size, item.locator.name, self._budget, *tools, volumes, pulse)
+        return Opening(kind, file, size, item.locator.name, self._budget, *tools, volumes, pulse, self._file.tried)
 
     def _member(self, container: Item, kind: str, member: Member, index: int) -> _Found:
         item = member_item(container, kind, member, index, self._file.pulse)

@@ -21,6 +21,7 @@ from leakmatch.sources.guard import corrupt, encrypted, extra_missing, over_budg
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
+from leakmatch.sources.passwords import MOST_TRIES
 from leakmatch.sources.streams import Range, Seekable
 
 _AS_IT_IS: Final = frozenset(("/DCTDecode", "/DCT", "/JPXDecode"))
@@ -107,12 +108,13 @@ class Pdf:
         """Raises :class:`ItemError` (``needs-password``) where no password fits."""
         if not reader.is_encrypted or reader.decrypt(""):
             return
-        for password in self._opening.passwords:
-            self._opening.pulse()
-            if reader.decrypt(password.decode("utf-8", "surrogateescape")):
+        for password in self._opening.passwords.first(MOST_TRIES):
+            opens = reader.decrypt(password.decode("utf-8", "surrogateescape"))
+            self._opening.tried()
+            if opens:
                 self.notes.append(self._opening.passwords.worked(password))
                 return
-        raise encrypted(self._opening.passwords.failed())
+        raise encrypted(self._opening.passwords.failed(MOST_TRIES))
 
     def _numbers(self, reader: Any) -> list[tuple[int, int]]:
         """Number and generation of every object that the document lists."""

@@ -5,6 +5,7 @@ After the technote of RAR 5.0, and technote.txt of RAR 3 and 4.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -27,6 +28,7 @@ _SERVICE, _END = 3, 5
 _OLD_FILE, _OLD_SERVICE, _OLD_END = 0x74, 0x7A, 0x7B
 _OLD_HAS_DATA, _OLD_LARGE = 0x8000, 0x100
 _FILE: Final = 2
+_CRYPT: Final = 1
 _KNOWN: Final = frozenset(range(1, 6))
 _OLD_KNOWN: Final = frozenset(range(0x72, 0x7C))
 _STREAM: Final = b"STM"
@@ -34,12 +36,17 @@ _STREAM: Final = b"STM"
 
 @dataclass(frozen=True, slots=True)
 class Main:
-    """What the first header says. ``is_locked``: all others are encrypted; of version 5 then nothing else is known."""
+    """What the first header says.
+
+    ``is_locked``: all others are encrypted; of version 5 then nothing else is known but the ``rounds`` that make the
+    key (a power of two).
+    """
 
     version: int
     is_locked: bool = False
     is_volume: bool = False
     is_solid: bool = False
+    rounds: int = 0
 
 
 def find_start(data: bytes) -> int | None:
@@ -87,7 +94,7 @@ def _read_new(data: bytes) -> Main:
     kind, at = _number(body, start)
     flags, at = _number(body, at)
     if kind == _LOCK:
-        return Main(5, is_locked=True)
+        return Main(5, is_locked=True, rounds=_rounds_at(body, at))
     if kind != _MAIN:
         raise corrupt("its first header is damaged")
     for flag in (_HAS_EXTRA, _HAS_DATA):
@@ -113,29 +120,32 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 class Layout:
     """``ends``: whether the blocks go on to the end mark. ``streams``: how many alternate data streams there are.
 
-    ``members``: how many files and folders; ``odd``: how many blocks of a kind that there is not.
+    ``members``: how many files and folders; ``odd``: how many blocks of a kind that there is not. ``rounds``: the most
+    that a key to a member takes (a power of two).
     """
 
     ends: bool
     streams: int
     members: int
     odd: int
+    rounds: int
 
 
 def read_layout(file: BinaryIO, start: int, main: Main) -> Layout:
     """Follow the blocks from the signature at ``start``; good for archives whose headers are not locked."""
-    at, streams, members, odd = start + (len(_NEW) if main.version == 5 else len(_OLD)), 0, 0, 0
+    at, streams, members, odd, rounds = start + (len(_NEW) if main.version == 5 else len(_OLD)), 0, 0, 0, 0
     block = _new_block if main.version == 5 else _old_block
     while True:
         try:
             found = block(bytes_at(file, at, _LONGEST))
         except IndexError:
-            return Layout(False, streams, members, odd)
+            return Layout(False, streams, members, odd, rounds)
         if found.is_end:
-            return Layout(True, streams, members, odd)
+            return Layout(True, streams, members, odd, rounds)
         streams += found.is_stream
         members += found.is_member
         odd += found.is_odd
+        rounds = max(rounds, found.rounds)
         at += found.size
 
 
@@ -146,6 +156,7 @@ class _Block:
     is_stream: bool
     is_member: bool
     is_odd: bool
+    rounds: int = 0
 
 
 def _old_block(head: bytes) -> _Block:
@@ -167,10 +178,31 @@ def _new_block(head: bytes) -> _Block:
     size, start = _number(head, 4)
     kind, at = _number(head, start)
     flags, at = _number(head, at)
-    data = 0
+    data = extra = 0
     if flags & _HAS_EXTRA:
-        _, at = _number(head, at)
+        extra, at = _number(head, at)
     if flags & _HAS_DATA:
         data, at = _number(head, at)
+    rounds = _rounds_of(head[start + size - extra : start + size]) if 0 < extra <= size else 0
     is_stream = kind == _SERVICE and _STREAM in head[at : start + size]
-    return _Block(start + size + data, kind == _END, is_stream, kind == _FILE, kind not in _KNOWN)
+    return _Block(start + size + data, kind == _END, is_stream, kind == _FILE, kind not in _KNOWN, rounds)
+
+
+def _rounds_of(extra: bytes) -> int:
+    """What the record of encryption says among the extra fields of a header; 0 without one."""
+    at = 0
+    with contextlib.suppress(IndexError):
+        while at < len(extra):
+            size, at = _number(extra, at)
+            kind, inside = _number(extra, at)
+            if kind == _CRYPT:
+                return _rounds_at(extra, inside)
+            at += size
+    return 0
+
+
+def _rounds_at(data: bytes, at: int) -> int:
+    """Behind the version and the flags of an encryption. Raises ``IndexError``."""
+    for _ in range(2):
+        _, at = _number(data, at)
+    return data[at]

@@ -28,12 +28,15 @@ from leakmatch.sources.members import Container, Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.once import Once
 from leakmatch.sources.opening import Opening
+from leakmatch.sources.passwords import MOST_TRIES
 from leakmatch.sources.streams import Range
 
 _STUB: Final = 1 << 20
 _MAIN: Final = 4096
 _MOST_REOPENED: Final = 1000  # times, since each goes over all headers before
 _LONGEST_TARGET: Final = 4096  # of a link; more is no target
+_USUAL_ROUNDS: Final = 15  # a power of two, for a key of rar 5
+_MOST_ROUNDS: Final = 24
 
 
 def open_rar(opening: Opening) -> Container:
@@ -62,6 +65,8 @@ class RarArchive:
         self._main = main
         self._start = start
         self._damage = damage
+        self._tried: int | None = None  # passwords of the list, if not all
+        self._tries = MOST_TRIES  # that are left for members with passwords of their own
         self._seen = 0  # members and folders that UnRAR listed
         self._is_solid = main.is_solid or main.is_locked  # of a locked one it is not known
         self._password: bytes | None = None
@@ -104,7 +109,9 @@ class RarArchive:
             self._path = path
             survey = self._survey(path)
             if survey.locked is not None and self._password is None:
-                self._find_password(lambda password: self._opens_member(path, password, survey.locked or 0))
+                self._find_password(
+                    lambda password: self._opens_member(path, password, survey.locked or 0), survey.before
+                )
             yield from self._read(path, survey)
 
     @contextmanager
@@ -127,7 +134,7 @@ class RarArchive:
     def _failed(self, error: ItemError, archive: Rar | None = None) -> None:
         """Remember why not all could be read; the first reason counts."""
         if isinstance(error, Locked):
-            error = encrypted(self._opening.passwords.failed())
+            error = encrypted(self._opening.passwords.failed(self._tried))
         elif archive is not None and archive.missing is not None:
             error = self._part_missing(archive.missing)
         self._failure = self._failure or error
@@ -162,13 +169,14 @@ class RarArchive:
         try:
             return self._surveyed(path)
         except Locked:
-            self._find_password(lambda password: self._opens_headers(path, password))
+            self._find_password(lambda password: self._opens_headers(path, password), 0)
             if self._password is None:
-                raise encrypted(self._opening.passwords.failed()) from None
+                raise encrypted(self._opening.passwords.failed(self._tried)) from None
             return self._surveyed(path)
 
     def _surveyed(self, path: Path) -> _Survey:
-        locked, smallest, dictionary = None, 0, 0
+        locked, smallest, dictionary, before = None, 0, 0, 0
+        unpacked = 0
         with self._open(path, LIST, self._password) as archive:
             index = 0
             with contextlib.suppress(ItemError):  # it will be met again when the members are read
@@ -178,14 +186,24 @@ class RarArchive:
                     is_better = locked is None or (header.size < smallest and not self._is_solid)
                     if header.is_encrypted and header.size and not header.begins_before and is_better:
                         locked, smallest = index, header.size
+                        before = header.size + (unpacked if self._is_solid else 0)
+                    unpacked += header.size
                     index += 1
                     archive.skip()
         self._seen = index
-        return _Survey(locked, dictionary)
+        return _Survey(locked, dictionary, before)
 
-    def _find_password(self, opens: Callable[[bytes], bool]) -> None:
-        for password in self._opening.passwords:
-            if opens(password):
+    def _find_password(self, opens: Callable[[bytes], bool], size: int) -> None:
+        """``size``: of what is unpacked at each try, which costs as well."""
+        rounds = self._main.rounds
+        if self._main.version == 5 and not self._main.is_locked:
+            rounds = read_layout(self._opening.file, self._start, self._main).rounds
+        cost = (1 << min(max(rounds - _USUAL_ROUNDS, 0), _MOST_ROUNDS)) + (size >> 20)
+        self._tried = max(MOST_TRIES // cost, 1)
+        for password in self._opening.passwords.first(self._tried):
+            found = opens(password)
+            self._opening.tried()
+            if found:
                 self._password = password
                 self._note(self._opening.passwords.worked(password))
                 return
@@ -205,7 +223,7 @@ class RarArchive:
                     archive.next()
                     self._pass_over(archive)
                 archive.next()
-                for _ in pulled(archive, self._opening.pulse, to_the_end=False):
+                for _ in pulled(archive, self._opening.tried, to_the_end=False):
                     pass
         except ItemError:
             return False
@@ -304,7 +322,7 @@ class RarArchive:
         if header.begins_before:
             problem = volume_missing("it begins in an earlier part")
         elif header.is_encrypted and self._password is None:
-            problem = encrypted(self._opening.passwords.failed())
+            problem = encrypted(self._opening.passwords.failed(self._tried))
         elif header.dictionary > self._allowed:
             allowed = f"{self._allowed >> 20} MiB are allowed"
             problem = over_budget(f"it needs a dictionary of {header.dictionary >> 20} MiB, and {allowed}")
@@ -335,9 +353,12 @@ class RarArchive:
 
     def _otherwise(self, index: int) -> Iterator[bytes]:
         """The bytes of a member that has a password of its own."""
-        for password in self._opening.passwords:
+        tried = min(self._tries, len(self._opening.passwords))
+        self._tries -= tried
+        for password in self._opening.passwords.first(tried):
             if password == self._password or self._is_solid:
                 continue
+            self._opening.tried()
             with self._open(self._path, READ, password) as archive:
                 for _ in range(index):
                     archive.next()
@@ -352,15 +373,19 @@ class RarArchive:
                 yield first
                 yield from blocks
                 return
-        raise encrypted(self._opening.passwords.failed())
+        raise encrypted(self._opening.passwords.failed(tried))
 
 
 @dataclass(frozen=True, slots=True)
 class _Survey:
-    """``locked``: the encrypted member on which passwords are tried; ``dictionary``: the largest of all."""
+    """``locked``: the encrypted member on which passwords are tried, and ``before``: the bytes to unpack for it.
+
+    ``dictionary``: the largest of all.
+    """
 
     locked: int | None
     dictionary: int
+    before: int
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ import numpy as np
 from leakmatch.sources.guard import unsupported
 from leakmatch.sources.names import decode_name
 
-_MOST_ROUNDS: Final = 24  # a power of two
+MOST_ROUNDS: Final = 24  # a power of two
+USUAL_ROUNDS: Final = 19
 _NOT_HASHED: Final = 0x3F
 _AT_ONCE: Final = 1 << 12
 _KEPT: Final = 256
@@ -36,7 +37,7 @@ class Keys:
     def _made(self, password: bytes, rounds: int, salt: bytes) -> bytes:
         if rounds == _NOT_HASHED:
             return (salt + password)[:32].ljust(32, b"\0")
-        if rounds > _MOST_ROUNDS:
+        if rounds > MOST_ROUNDS:
             raise unsupported(f"a key of 2^{rounds} rounds is not made")
         fixed = salt + password
         digest = hashlib.sha256()
@@ -49,4 +50,5 @@ class Keys:
             digest.update(block.data)
             if not start % (1 << 18):
                 self._pulse()
+        self._pulse()
         return digest.digest()

@@ -20,12 +20,13 @@ from leakmatch.sources.archives.sevenzip.header import (
     read_header,
     read_start,
 )
-from leakmatch.sources.archives.sevenzip.key import Keys
+from leakmatch.sources.archives.sevenzip.key import MOST_ROUNDS, USUAL_ROUNDS, Keys
 from leakmatch.sources.guard import corrupt, encrypted, over_budget, reading
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.once import Once
 from leakmatch.sources.opening import Opening
+from leakmatch.sources.passwords import MOST_TRIES
 from leakmatch.sources.streams import CHUNK, Range
 
 STUB: Final = 1 << 20  # how far behind the beginning of a program the archive begins at most
@@ -47,7 +48,9 @@ class SevenZip:
         self.notes: list[Note] = []
         self._opening = opening
         self._start = 0
-        self._keys = Keys(opening.pulse)
+        self._keys = Keys(opening.tried)
+        self._tries = MOST_TRIES  # that are left
+        self._tried = 0  # of the list, on the folder that was tried last
         self._password: bytes | None = None  # that opened something
         self._failure: ItemError | None = None
 
@@ -150,15 +153,30 @@ class SevenZip:
         """Find the password of a folder, or say that it stays locked."""
         if all(coder.method != AES for coder in folder.chain.coders):
             return
-        for password in self._opening.passwords:
+        for password in self._allowed(folder):
             folder.unlock(partial(self._keys.key, password))
-            if self._opens_header(first) if is_header else self._opens(first, quick=password == self._password):
+            opens = self._opens_header(first) if is_header else self._opens(first, quick=password == self._password)
+            self._opening.tried()
+            if opens:
                 if password != self._password:
                     self._password = password
                     self._note(self._opening.passwords.worked(password))
                 folder.rewind()
                 return
-        folder.problem = encrypted(self._opening.passwords.failed())
+        folder.problem = encrypted(self._opening.passwords.failed(self._tried))
+
+    def _allowed(self, folder: _Folder) -> Iterator[bytes]:
+        """The passwords to try: the one that opened something, then as many of the list as may still be tried.
+
+        Those are spent at once, tried or not: how soon one fits depends on what was opened before in other archives.
+        """
+        if self._password is not None:
+            yield self._password
+        rounds = max((c.properties[:1] or b"\0")[0] & 0x3F for c in folder.chain.coders if c.method == AES)
+        cost = 1 << max(rounds - USUAL_ROUNDS, 0) if rounds <= MOST_ROUNDS else 1
+        self._tried = min(self._tries // cost, len(self._opening.passwords))
+        self._tries -= self._tried * cost
+        yield from (line for line in self._opening.passwords.first(self._tried) if line != self._password)
 
     def _opens_header(self, first: _Part) -> bool:
         """Whether the data is a header, which may have no checksum."""

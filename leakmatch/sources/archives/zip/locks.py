@@ -68,7 +68,7 @@ class Locks:
 
     def __init__(self, opening: Opening, notes: list[Note]) -> None:
         self._passwords = opening.passwords
-        self._pulse = opening.pulse
+        self._tried = opening.tried
         self._notes = notes
         self._worked: list[tuple[bytes, bytes]] = []  # here: the line, and as which bytes; the last first
         self._tries = 0
@@ -102,7 +102,7 @@ class Locks:
         if found and lock.aes is not None:
             return found  # of others, one in 65,536 would pass
         cost = 1 if lock.aes is None else _AES_COST
-        for line in self._passwords:
+        for line in self._passwords.in_order():
             for password in readings(line):
                 if (line, password) in self._worked:
                     continue
@@ -110,7 +110,7 @@ class Locks:
                     self._gave_up = True
                     return found
                 if self._tries // cost % _PULSE == 0:
-                    self._pulse()
+                    self._tried()
                 self._tries += cost
                 if fits(password):
                     found.append((line, password))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from archives import picture, walked, zip_of
 from packers import rar4_block, rar4_file, rar4_from, rar4_of, rar5_block, rar5_file, rar5_from, rar5_number, rar5_of
 
 from leakmatch.records import ItemKind, Outcome
+from leakmatch.sources.archives.rar.header import read_layout, read_main
 
 GOOD = [(b"%d.jpg" % n, picture(n)) for n in range(4)]
 BIG = picture(9, 9000)
@@ -188,3 +190,15 @@ def test_a_folder_with_data_has_a_row():
     body = b"".join(map(rar5_number, (1, len(GOOD[1][1]), 0o755, 0, 0, 6))) + b"folder"
     walk = walked(rar5_from(rar5_file(*GOOD[0]) + rar5_block(2, 0, body, GOOD[1][1])))
     assert walk.named(b"folder").outcome is Outcome.UNREADABLE
+
+
+def test_what_a_key_costs_is_read():
+    """Each round more doubles what a try takes, and fewer of them are made."""
+    signature = b"Rar!\x1a\x07\1\0"
+    assert read_main(signature + rar5_block(4, 0, bytes((0, 0, 20)) + bytes(16))).rounds == 20
+    record = bytes((1, 0, 0, 21)) + bytes(32)
+    extra = rar5_number(len(record)) + record
+    fields = b"".join(map(rar5_number, (0, 0, 0, 0, 0, 1))) + b"x"
+    packed = rar5_from(rar5_file(*GOOD[0]) + rar5_block(2, 1, rar5_number(len(extra)) + fields + extra))
+    layout = read_layout(io.BytesIO(packed), 0, read_main(packed))
+    assert (layout.rounds, layout.members, layout.ends) == (21, 2, True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import py7zr
 import pytest
-from archives import checked, is_picture, picture, walked
+from archives import PASSWORD, checked, is_picture, picture, walked
 from packers import COPY, LZMA2, number, sevenzip_by_py7zr, sevenzip_from, sevenzip_of
 
 from leakmatch.locator import SOURCE, Locator
 from leakmatch.records import Budget, ItemKind, Outcome
+from leakmatch.sources.archives.sevenzip import reader
 from leakmatch.sources.archives.sevenzip.bcj2 import unpack_bcj2
 from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.walk import walk
@@ -162,8 +165,64 @@ def test_budget_of_members_ends_it():
 
 def test_bcj2_gives_back_code_without_branches():
     """Where no branch was moved the code stays, and the range coder says no each time. (Real code: the corpora.)"""
-    import io
-
     code = bytes(range(0x10, 0x80)) * 50 + b"\xe8abcd\x0f\x84xyz"
     streams = [io.BytesIO(code), io.BytesIO(), io.BytesIO(), io.BytesIO(bytes(64))]
     assert b"".join(unpack_bcj2(streams, len(code))) == code
+
+
+class OneByte(io.BytesIO):
+    """Gives one byte at a time."""
+
+    def read(self, size=-1):
+        return super().read(min(size, 1))
+
+
+def test_bcj2_targets_may_come_in_pieces():
+    """The range coder, of nothing but ones, says yes each time."""
+    code, ranges = b"\xe8\xe9\xe8", b"\0" + b"\xff" * 64
+    calls, jumps = struct.pack(">II", 1000, 2000), struct.pack(">I", 3000)
+    for stream in (io.BytesIO, OneByte):
+        streams = [io.BytesIO(code), stream(calls), stream(jumps), io.BytesIO(ranges)]
+        unpacked = b"".join(unpack_bcj2(streams, 15))
+        assert unpacked == b"".join(
+            c + struct.pack("<I", t - at) for c, t, at in ((b"\xe8", 1000, 5), (b"\xe9", 3000, 10), (b"\xe8", 2000, 15))
+        )
+    with pytest.raises(EOFError):
+        list(unpack_bcj2([io.BytesIO(code), OneByte(calls[:3]), io.BytesIO(jumps), io.BytesIO(ranges)], 15))
+
+
+LIST = [b"wrong %d" % n for n in range(6)]
+
+
+def locked_sevenzip() -> bytes:
+    file = io.BytesIO()
+    with py7zr.SevenZipFile(file, "w", password=PASSWORD.decode()) as archive:
+        archive.writestr(b"text", "a.txt")
+    return file.getvalue()
+
+
+def test_a_long_list_is_tried_in_part_and_that_is_told(monkeypatch):
+    """A number of tries and not a time, so that each walk tries the same ones."""
+    monkeypatch.setattr(reader, "MOST_TRIES", 6)
+    locked = locked_sevenzip()
+    assert walked(locked, passwords=[*LIST[:5], PASSWORD]).named(b"a.txt").outcome is Outcome.NOT_IMAGE
+    row = walked(locked, passwords=[*LIST, PASSWORD, b"more"]).named(b"a.txt")
+    assert (row.outcome, row.detail) == (
+        Outcome.NEEDS_PASSWORD,
+        "locked with a password; 6 of 8 passwords were tried",
+    )
+
+
+def test_what_was_opened_before_does_not_change_what_is_tried():
+    passwords = Passwords([*LIST, PASSWORD])
+    passwords.worked(PASSWORD)
+    assert list(passwords.first(6)) == LIST
+    assert list(passwords.first(7)) == [PASSWORD, *LIST]
+    assert list(passwords.in_order()) == [*LIST, PASSWORD]
+
+
+def test_the_time_for_passwords_is_not_that_of_the_archive(monkeypatch):
+    monkeypatch.setattr(reader, "MOST_TRIES", 200)
+    row = walked(locked_sevenzip(), replace(Budget(), seconds=0.2), passwords=[b"%d" % n for n in range(300)])
+    assert row.named(b"a.txt").outcome is Outcome.NEEDS_PASSWORD
+    assert row.root.outcome is Outcome.WALKED

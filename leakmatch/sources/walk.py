@@ -229,15 +229,6 @@ class Walker:
             yield read.entry(position, ItemKind.OTHER, Outcome.NOT_IMAGE, "" if read.size else "empty")
         yield from self._beyond(read)
 
-    def _beyond(self, read: Contents) -> _Found:
-        """The same of an item whose own entry is given already, and which is no container."""
-        try:
-            yield from self._behind(read)
-        except OverBudget as error:
-            if error.meter is not read.item.meter:
-                raise
-            yield Incident(read.item.locator, _STAGE, error.code, str(error))
-
     def _behind(self, read: Contents) -> _Found:
         """Visit the archives in an item that is none by its first bytes."""
         for index, (kind, start) in enumerate(read.behind):
@@ -251,6 +242,15 @@ class Walker:
                     left = Contents(_archive_in(read, after))
                     yield from self._failed(left, self._place(), ItemKind.CONTAINER, error)
                 raise
+
+    def _beyond(self, read: Contents) -> _Found:
+        """The same of an item whose own entry is given already: there a limit that it met is an incident only."""
+        try:
+            yield from self._behind(read)
+        except OverBudget as error:
+            if error.meter is not read.item.meter:
+                raise
+            yield Incident(read.item.locator, _STAGE, error.code, str(error))
 
     def _part(self, read: Contents, position: int, role: str | ItemError) -> _Found:
         """One part of a set that another file stands for."""

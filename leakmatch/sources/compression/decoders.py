@@ -100,39 +100,15 @@ def _before_damage(state: zlib._Decompress, data: bytes, most: int) -> bytes:
     return good
 
 
-class _Zstd:
-    def __init__(self) -> None:
-        self._inner = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+class _Unbounded:
+    """Gives piece by piece what ``decode`` makes of its input at once; ``inner`` says where the stream ends.
+
+    For decoders that take no limit of their output, and are fed little at a time for that (:data:`PIECES`).
+    """
+
+    def __init__(self, inner: Any, decode: Callable[[bytes], bytes]) -> None:
+        self._inner, self._decode = inner, decode
         self._out = memoryview(b"")
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof and not self._out
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._out
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        if data:  # only ever fed when all output was taken
-            self._out = memoryview(self._inner.decompress(data))
-        taken, self._out = self._out[:max_length], self._out[max_length:]
-        return bytes(taken)
-
-
-class _Deflate64:
-    """Takes no limit of its output: fed 512 bytes at a time, it is 15 MiB at most."""
-
-    def __init__(self) -> None:
-        import inflate64
-
-        self._inner = inflate64.Inflater()
-        self._out = memoryview(b"")
-        self.unused_data = b""
 
     @property
     def eof(self) -> bool:
@@ -142,11 +118,28 @@ class _Deflate64:
     def needs_input(self) -> bool:
         return not self._out
 
+    @property
+    def unused_data(self) -> bytes:
+        return getattr(self._inner, "unused_data", b"")
+
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        if data:
-            self._out = memoryview(self._inner.inflate(data))
+        if data:  # only ever fed when all output was taken
+            self._out = memoryview(self._decode(data))
         taken, self._out = self._out[:max_length], self._out[max_length:]
         return bytes(taken)
+
+
+def _zstd() -> Decompressor:
+    inner = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+    return _Unbounded(inner, inner.decompress)
+
+
+def _deflate64() -> Decompressor:
+    """512 bytes give 15 MiB at most. What lies behind its end is not told."""
+    import inflate64
+
+    inner = inflate64.Inflater()
+    return _Unbounded(inner, inner.inflate)
 
 
 class _Lz4Frame:
@@ -332,13 +325,13 @@ def _lzma_alone() -> Decompressor:
 #: How to begin a stream of each method, and the signatures with which another may follow it.
 METHODS: Final[dict[str, tuple[Callable[[], Decompressor], tuple[bytes, ...]]]] = {
     "deflate": (_deflate, ()),
-    "deflate64": (_Deflate64, ()),
+    "deflate64": (_deflate64, ()),
     "gzip": (_gzip, (b"\x1f\x8b",)),
     "bzip2": (bz2.BZ2Decompressor, (b"BZh",)),
     "xz": (_xz, (b"\xfd7zXZ\0",)),
     "lzma": (_lzma_alone, ()),
     "lzip": (lambda: _Late(6, lambda head: (_Lzip(head), 6)), (LZIP,)),
-    "zstd": (_Zstd, (ZSTD, *SKIPPABLE)),
+    "zstd": (_zstd, (ZSTD, *SKIPPABLE)),
     "lz4": (lambda: _Late(4, _lz4), (LZ4, LZ4_LEGACY, *SKIPPABLE)),
     "compress": (Lzw, ()),
     "lzop": (lambda: _Parts(lzop()), (LZOP,)),

@@ -63,7 +63,7 @@ def member_item(container: Item, kind: str, member: Member, index: int, pulse: C
     meter = container.meter.inner(member.stored)
     return Item(
         container.locator.child(kind, name, raw, index),
-        None if member.size is None else min(max(member.size, 0), FURTHEST),
+        None if member.size is None else min(max(member.size, 0), FURTHEST - 1),
         meter,
         cast("Callable[[], BinaryIO]", metered(member.open, meter, pulse)),
         notes=notes,

@@ -100,7 +100,7 @@ class Budget:
     members: int = 50_000_000
     bytes: int = 4 << 40
     member_bytes: int = 512 << 20
-    ratio: float = 1000.0
+    ratio: float = 1100.0
     ratio_floor: int = 256 << 20
     pixels: int = 200_000_000
     frames: int = 16

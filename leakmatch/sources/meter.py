@@ -12,6 +12,8 @@ from leakmatch.records import Budget, Outcome
 from leakmatch.sources.streams import Stream
 
 _NO_LIMIT = float(1 << 62)
+_LEAST_FLOOR: Final = 1024  # of the floor this part is always tolerated: a photo in a solid archive takes next to nothing
+_FAIR: Final = 16  # expanded to stored: as far as text compresses; a right to it is kept
 
 _BYTES_A_SECOND: Final = 1 << 20  # read or given: slower than any honest format on any machine
 _MEMBER_SECONDS: Final = 0.05  # for each member of a container, however small
@@ -28,12 +30,14 @@ class OverBudget(ItemError):
 
 
 class Meter:
-    """Counts what comes out of one item and of all items inside it.
+    """Counts what comes out of one item and of the items inside it that give more than they take where they lie.
 
     ``stored``: the bytes the item takes where it lies. An item that gives at most ``ratio`` times that is honest. More
     is tolerated until something around it has given ``ratio_floor`` bytes; then the innermost item that is not honest
     is to blame. What it gave beyond its right is forgotten around it, so that its neighbours can still be read; but
-    each such item halves what is tolerated of the next, so that all of it together is no more than twice the floor.
+    each such item halves what is tolerated of the next, down to a small part. Where most of what an item that is not
+    honest gave came out of one item inside it (an archive of bombs, each of them honest for what it takes), that one is
+    to blame and all that it gave is forgotten; the right of those around it is halved instead.
     The outermost item, the file on disk, is also held to ``bytes`` and ``members``.
 
     Time is counted alike: an item has a right to the seconds that its bytes and its members explain, and to ``seconds``
@@ -44,6 +48,8 @@ class Meter:
     def __init__(self, budget: Budget, stored: int, outer: Meter | None = None) -> None:
         self._budget = budget
         self._outer = outer
+        self._stored = stored
+        self._unexpanded = 0  # given, but not counted around it, while it is no more than it takes
         self._honest = int(min(budget.ratio * stored, _NO_LIMIT))
         self._floor: int = budget.ratio_floor if outer is None else outer._floor
         self._given = 0  # without what was forgotten
@@ -66,12 +72,16 @@ class Meter:
         """Raise :class:`OverBudget` where this item, or one around it, has given too much."""
         suspect: Meter | None = None
         exceeded = False
-        root = self
+        root, expanded = self, count
         for meter in self._outwards():
             if meter._over is not None:
                 raise meter._over
-            meter._given += count
+            meter._given += expanded
             meter._moved += count
+            expanded += meter._unexpanded
+            meter._unexpanded = 0
+            if meter._given <= meter._stored:
+                meter._unexpanded, expanded = expanded, 0
             if meter._given > meter._honest:
                 suspect = suspect or meter
                 exceeded = exceeded or meter._given > meter._floor
@@ -80,7 +90,7 @@ class Meter:
         if root._total > self._budget.bytes:
             raise root._ended(f"more than {self._budget.bytes} bytes came out of it")
         if suspect is not None and exceeded:
-            raise suspect._blamed()
+            raise self._blamed(suspect)
 
     def add_member(self) -> None:
         """Count one member, against the file on disk; for time, against all that is around it."""
@@ -117,22 +127,33 @@ class Meter:
         self._over = OverBudget(self, f"reading it took more than {seconds}", steady=False)
         return self._over
 
-    def _blamed(self) -> OverBudget:
-        for meter in self._outwards():
-            if meter is not self:
-                meter._given -= self._given - self._honest
-                meter._floor //= 2
-        return self._ended(f"it expands to more than {self._budget.ratio:g} times its size")
+    def _blamed(self, suspect: Meter) -> OverBudget:
+        """End what made ``suspect``, this item or one around it, give too much."""
+        *inside, _ = path = list(self._outwards(until=suspect))
+        culprit = suspect
+        while inside and inside[-1]._given > culprit._given / 2:
+            culprit = inside.pop()
+        excess = culprit._given - (culprit._honest if culprit is suspect else 0)
+        for meter in culprit._outwards():
+            if meter is not culprit:
+                meter._given = max(meter._given - excess, 0)
+                meter._floor = max(meter._floor // 2, self._budget.ratio_floor // _LEAST_FLOOR)
+        for meter in path[path.index(culprit) + 1 :]:
+            meter._honest = max(meter._honest // 2, min(_FAIR * meter._stored, meter._honest))
+        if culprit is suspect:
+            return culprit._ended(f"it expands to more than {self._budget.ratio:g} times its size")
+        return culprit._ended(f"with it, what it lies in expands to more than {self._budget.ratio:g} times its size")
 
     def _ended(self, message: str) -> OverBudget:
         self._over = OverBudget(self, message)
         return self._over
 
-    def _outwards(self) -> Iterator[Meter]:
+    def _outwards(self, until: Meter | None = None) -> Iterator[Meter]:
+        """This item and those around it, as far as ``until``, which is the last."""
         meter: Meter | None = self
         while meter is not None:
             yield meter
-            meter = meter._outer
+            meter = None if meter is until else meter._outer
 
 
 class Clock:

@@ -6,6 +6,7 @@ import io
 from itertools import pairwise
 
 import pytest
+from archives import COMPRESS, picture, tar_of, walked, zip_of
 
 from leakmatch.records import Budget, Outcome
 from leakmatch.sources.meter import Meter, OverBudget, metered
@@ -123,3 +124,22 @@ def test_a_limit_that_was_hit_is_hit_again_when_it_is_read_again():
 def test_no_ratio_at_all():
     meter = Meter(Budget(ratio=float("inf"), ratio_floor=1), stored=1)
     meter.add_bytes(1 << 40)
+
+
+def test_the_siblings_of_an_archive_of_bombs_are_read():
+    """Each bomb is honest for what it takes; it is the archive around them that is not, and that lies in a tar.gz."""
+    bomb = zip_of([(b"%d" % n, bytes(2 << 20)) for n in range(16)], method=8)
+    layer = zip_of([(b"%d.zip" % n, bomb) for n in range(16)], method=8)
+    good = [(b"%03d.jpg" % n, picture(n, 400)) for n in range(20)]
+    packed = COMPRESS["gzip"](tar_of([*good[:10], (b"bombs.zip", layer), *good[10:]]))
+    walk = walked(packed, Budget(ratio_floor=8 << 20))
+    assert [payload for payload in walk.pictures if payload] == [data for _, data in good]
+    assert Outcome.OVER_BUDGET in {entry.outcome for entry in walk.entries}
+
+
+def test_a_tar_within_gzip_is_counted_once():
+    size = 8 << 20
+    packed = COMPRESS["gzip"](tar_of([(b"zeros", bytes(size)), (b"photo.jpg", picture(1, 400))]))
+    walk = walked(packed, Budget(ratio_floor=1 << 20))
+    assert walk.root.outcome is Outcome.WALKED
+    assert walk.named(b"photo.jpg").payload == picture(1, 400)

@@ -12,7 +12,7 @@ from leakmatch.records import Budget, Outcome
 from leakmatch.sources.streams import Stream
 
 _NO_LIMIT = float(1 << 62)
-_LEAST_FLOOR: Final = 1024  # of the floor this part is always tolerated: a photo in a solid archive takes next to nothing
+_LEAST_FLOOR: Final = 1024  # of the floor is always tolerated: a photo in a solid archive may take next to nothing
 _FAIR: Final = 16  # expanded to stored: as far as text compresses; a right to it is kept
 
 _BYTES_A_SECOND: Final = 1 << 20  # read or given: slower than any honest format on any machine

@@ -24,6 +24,7 @@ _PNM = re.compile(rb"P[1-6]\s+\d{1,6}\s+\d{1,6}\s")
 _BRANDS: Final = frozenset(b"heic heix heim heis hevc hevx mif1 msf1 avif avis".split())
 _TEXT: Final = frozenset((*range(7, 14), 27, *range(32, 256)))  # as in ``file``: no other control characters
 _LOOKED_AT: Final = 512
+_ZIP_VERSION: Final = 63
 
 
 def is_picture(head: bytes) -> bool:
@@ -35,6 +36,15 @@ def is_picture(head: bytes) -> bool:
     if head[:2] == b"BM":
         return len(head) >= 18 and int.from_bytes(head[14:18], "little") in (12, 40, 52, 56, 64, 108, 124)
     return (head[4:8] == b"ftyp" and head[8:12] in _BRANDS) or _PNM.match(head) is not None
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether ``head`` begins a zip, gzip, 7z or rar archive, which text carries as base64."""
+    if head[:4] == b"PK\3\4":
+        return head[4] <= _ZIP_VERSION and head[9] == 0  # the versions and methods that there are
+    if head[:3] == b"\x1f\x8b\x08":
+        return not head[3] & 0xE0
+    return head.startswith((b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"))
 
 
 def is_plain_text(head: bytes) -> bool:

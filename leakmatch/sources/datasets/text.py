@@ -1,6 +1,6 @@
-"""Pictures in base64 inside text: TSV and CSV (as MS-Celeb has them), JSON and JSON lines, data URLs, mail, vCards.
+"""Pictures and archives in base64 inside text: TSV and CSV (as MS-Celeb has them), JSON, data URLs, mail, vCards.
 
-Found by what base64 makes of the first bytes of a picture, at any depth, and decoded from the file as they are read, so
+Found by what base64 makes of the first bytes of one, at any depth, and decoded from the file as they are read, so
 a line or a value may be of any length.
 """
 
@@ -11,22 +11,25 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
-from leakmatch.sources.datasets.signatures import is_picture, is_plain_text
+from leakmatch.sources.datasets.signatures import is_archive, is_picture, is_plain_text
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.streams import CHUNK, Repeated, bytes_at
 
 # The beginnings of JPEG, PNG, GIF, WebP, TIFF (two), JPEG 2000, HEIF or AVIF, and BMP (two letters only, so what is
-# found is decoded and asked again). JSON may write "/" as "\/".
+# found is decoded and asked again); then of zip, gzip, 7z and rar. JSON may write "/" as "\/".
 _BEGINNING: Final = (
     rb"(?:\\?/9j\\?/|_9j_|iVBORw0KGgo|R0lGOD[dl]|UklGR|SUkqA|TU0AK|AAAADGpQIC|AAAA[A-Za-z0-9+/]{2}Z0eX[A-D]"
-    rb"|Qk[0-3][A-Za-z0-9+/]{5}AAAA)"
+    rb"|Qk[0-3][A-Za-z0-9+/]{5}AAAA|UEsDB[A-D]|H4sI|N3q8rycc|UmFyIRoH)"
 )
 _PICTURE = re.compile(rb"(?<![A-Za-z0-9+/_\\-])" + _BEGINNING + rb"[A-Za-z0-9+/_\\-]{48}")
-_SIGNS: Final = (b"/9j", b"_9j_", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK", b"Z0eX", b"AAAA")
+_SIGNS: Final = (
+    *(b"/9j", b"_9j_", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK", b"Z0eX", b"AAAA"),
+    *(b"UEsDB", b"H4sI", b"N3q8rycc", b"UmFyIRoH"),
+)
 _LONGEST: Final = 12 + 48  # of what the pattern matches
-_HEAD: Final = 18  # bytes that are enough to know a picture
+_HEAD: Final = 18  # bytes that are enough to know a picture or an archive
 _OTHER = re.compile(rb"[^A-Za-z0-9+/_\\-]")
 _ENDS: Final = frozenset(b"=\"'`\t\r\n ,;|<>()[]{}:&#\0")
 
@@ -46,12 +49,12 @@ _BEFORE: Final = 400
 
 
 def is_text_with_pictures(head: bytes) -> bool:
-    """Whether ``head`` reads as text, and a picture in base64 begins in it."""
+    """Whether ``head`` reads as text, and a picture or an archive in base64 begins in it."""
     return is_plain_text(head) and _first_picture(head) is not None
 
 
 class Search:
-    """Whether there is a picture in base64 anywhere in a text that is fed piece by piece."""
+    """Whether there is a picture or an archive in base64 anywhere in a text that is fed piece by piece."""
 
     def __init__(self) -> None:
         self.found = False
@@ -66,12 +69,12 @@ class Search:
 
 
 def open_text(opening: Opening) -> Text:
-    """The reader of texts that have pictures in base64."""
+    """The reader of texts that have pictures or archives in base64."""
     return Text(opening)
 
 
 class Text:
-    """A text whose pictures in base64 are the members.
+    """A text whose pictures and archives in base64 are the members.
 
     A name is what is known of the place: the line, and before it the first field of the line (TSV, CSV), or behind it
     the key (JSON). A second picture in the same place has ``.2`` behind its name.
@@ -85,7 +88,7 @@ class Text:
         self._names: tuple[int, dict[bytes, int]] = (0, {})  # of one line
 
     def members(self) -> Iterator[Member]:
-        """Every picture, in the order of the text."""
+        """Every picture and archive, in the order of the text."""
         at = 0
         while (start := self._search(at)) is not None:
             at = end = self._end(start)
@@ -103,7 +106,7 @@ class Text:
         return Member(raw, decode_name(raw), end - start, lambda: cast(BinaryIO, Repeated(begin)), notes=notes)
 
     def _search(self, at: int) -> int | None:
-        """Where the next picture begins."""
+        """Where the next one begins."""
         at = max(at - 1, 0)  # what stands before it counts
         while block := bytes_at(self._file, at, CHUNK):
             found = _first_picture(block)
@@ -180,7 +183,7 @@ def decoded(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
 
 
 def picture_in_base64(text: bytes) -> bytes | None:
-    """The picture that ``text`` as a whole is in base64 (a data URL too), or ``None``."""
+    """The picture or archive that ``text`` as a whole is in base64 (a data URL too), or ``None``."""
     start = _first_picture(text)
     if start is None or (start and not text[:start].endswith(b",")):
         return None
@@ -196,7 +199,7 @@ def _first_picture(text: bytes) -> int | None:
     for found in _PICTURE.finditer(text):
         beginning = _unescaped(found[0], last=True)[0].partition(b"=")[0]  # which may be written as an escape
         head = binascii.a2b_base64(beginning[: len(beginning) // 4 * 4])
-        if len(head) >= _HEAD and is_picture(head):
+        if len(head) >= _HEAD and (is_picture(head) or is_archive(head)):
             return found.start()
     return None
 

@@ -8,7 +8,7 @@ import json
 
 import datasets
 import pytest
-from archives import PICTURES, picture, tar_of, walked, zip_of
+from archives import COMPRESS, PICTURES, picture, tar_of, walked, zip_of
 
 from leakmatch.records import Outcome
 from leakmatch.sources.datasets.signatures import is_picture
@@ -141,3 +141,25 @@ def test_what_is_taken_for_a_picture():
         assert len(walked(b"x\t" + text).entries) == 2
     assert not is_picture(b"BM, a text")
     assert not is_picture(b"")
+
+
+@pytest.mark.parametrize("kind", ["zip", "gzip", "wrapped"])
+def test_archives_in_base64(kind):
+    archive = zip_of(PICTURES, 8) if kind == "zip" else COMPRESS["gzip"](tar_of(PICTURES))
+    if kind == "wrapped":
+        message = email.message.EmailMessage()
+        message.set_content("hello")
+        message.add_attachment(archive, maintype="application", subtype="zip", filename="a.zip")
+        text = message.as_bytes()
+    else:
+        text = b"a line\n" * 10_000 + b"x\t" + base64.b64encode(archive) + b"\n"
+    walk = walked(text)
+    assert walk.pictures == PHOTOS
+    assert walk.root.format == "text"
+
+
+def test_the_first_bytes_of_archives_in_base64():
+    for head in (b"PK\3\4\x2d\0\0\0\x08\0", b"7z\xbc\xaf\x27\x1c\0\4", b"Rar!\x1a\x07\1\0", b"\x1f\x8b\x08\0"):
+        walk = walked(b"x\t" + base64.b64encode(head + bytes(100)) + b"\n")
+        assert len(walk.below(1)) == 1
+    assert not walked(b"x\t" + base64.b64encode(b"\x1f\x8b\x08\xff" + bytes(100)) + b"\n").below(1)

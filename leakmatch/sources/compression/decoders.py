@@ -190,7 +190,8 @@ class _Lzma:
         try:
             found = self._inner.decompress(data, max_length)
         except lzma.LZMAError as error:
-            # With a smaller dictionary all is well until something refers to what it has forgotten. What this call has made before that is lost.
+            # With a smaller dictionary all is well until something refers to what it has forgotten. What this call
+            # has made before that is lost.
             if "Memory usage" in str(error) or 0 < self._cut <= self._given + max_length:
                 raise over_budget(f"its dictionary is larger than {_XZ_MEMORY >> 20} MiB") from error
             raise

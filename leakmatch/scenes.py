@@ -29,6 +29,7 @@ class Keeper:
         self._last: np.ndarray[tuple[int, ...], np.dtype[np.int16]] | None = None
         self._at = 0.0
         self.kept = 0
+        self.limited = False  # one was not kept for its number alone
 
     def wants(self, thumbnail: ByteArray, at: float, share: float) -> bool:
         """Whether to keep a frame, by its ``thumbnail`` uint8[SIDE,SIDE].
@@ -36,14 +37,15 @@ class Keeper:
         ``at``: when it is shown, in the unit of ``step``; ``share``: how much lies behind, 0 to 1.
         """
         now = thumbnail.astype(np.int16)
-        if self.kept >= min(self._most, 1 + int(self._most * share)):
-            return False
         if self._last is not None:
             difference = np.abs(now - self._last)
             if difference.max() < _EQUAL:
                 return False
             if abs(at - self._at) < self._step and difference.mean() < _ANOTHER:
                 return False
+        if self.kept >= min(self._most, 1 + int(self._most * share)):
+            self.limited = True
+            return False
         self._last, self._at = now, at
         self.kept += 1
         return True

@@ -37,7 +37,8 @@ _COUNT_IS_CHEAP = frozenset({"PNG", "WEBP", "AVIF", "FLI", "DCX", "HEIF"})
 @dataclass(frozen=True, slots=True)
 class FramePlan:
     """``numbers``: frames to look at, from 0, ascending. ``count``: frames in the file. ``seconds``: when each of
-    ``numbers`` is shown; empty for what is no animation.
+    ``numbers`` is shown; empty for what is no animation. ``compared``: of how many frames ``numbers`` are those that
+    differ; 0 for what is no animation.
 
     ``sound`` is false where the file stops before the end that its format prescribes, or fails its own checksums.
     """
@@ -46,11 +47,18 @@ class FramePlan:
     count: int
     sound: bool = True
     seconds: tuple[float, ...] = ()
+    compared: int = 0
 
     @property
     def note(self) -> str:
         """What the ledger should say where not every frame is looked at, else empty."""
-        return "" if len(self.numbers) == self.count else f"{len(self.numbers)} of {self.count} frames looked at"
+        if len(self.numbers) == self.count:
+            return ""
+        told = f"{len(self.numbers)} of {self.count} frames looked at"
+        if not self.compared:
+            return told
+        whole = "all" if self.compared == self.count else f"the first {self.compared}"
+        return f"{told}: those that differ most; {whole} were compared"
 
 
 def plan(image: ImageFile.ImageFile, payload: bytes, budget: Budget) -> FramePlan:
@@ -71,7 +79,8 @@ def plan(image: ImageFile.ImageFile, payload: bytes, budget: Budget) -> FramePla
     if failed and len(thumbnails):
         # The one that cannot be read, so that reading it tells why.
         numbers, begins = (*numbers[: max(1, budget.frames - 1)], len(thumbnails)), [*begins, begins[-1]]
-    return FramePlan(numbers, count, sound, tuple(begins[number] for number in numbers) if begins else ())
+    seconds = tuple(begins[number] for number in numbers) if begins else ()
+    return FramePlan(numbers, count, sound, seconds, len(thumbnails))
 
 
 def _watched(image: ImageFile.ImageFile, reach: int) -> tuple[ByteArray, list[float], bool]:

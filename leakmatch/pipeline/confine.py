@@ -22,6 +22,7 @@ _FILES: Final = 3
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _CAPABILITIES: Final = 0x20080522  # the version of the structures that capset takes
+_MOST_DESCRIPTORS: Final = 1024  # open at once; the parent looks through them
 _MAY_READ_ALL: Final = 1 << 2  # CAP_DAC_READ_SEARCH: root scans what belongs to others
 
 #: What libraries read of the system: themselves, and what machine this is.
@@ -92,6 +93,7 @@ def confine(bounds: Bounds) -> Confinement:
         raise RuntimeError("a worker has to be confined before it has threads")
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, bounds.file_bytes)
+    _limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)
     _limit(resource.RLIMIT_DATA, bounds.memory)
     _limit(resource.RLIMIT_AS, bounds.address_space)
     tempfile.tempdir = os.environ["TMPDIR"] = str(bounds.scratch)

@@ -344,6 +344,8 @@ class Pool:
                     raise LeakMatchError(f"A worker did not start within {START_SECONDS:.0f} seconds.")
             elif worker.resident() > memory:
                 worker.end(f"it grew past {memory >> 20:,} MiB of memory")
+            elif worker.in_memory_files() > memory:
+                worker.end(f"it held more than {memory >> 20:,} MiB in memory files")
             elif worker.silence(self._now, self._since(worker)) > seconds:
                 worker.end(f"no sign of life for {seconds:g} seconds")
 

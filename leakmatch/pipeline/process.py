@@ -109,6 +109,10 @@ class Worker:
         """Bytes of memory that the process and its children have, 0 for one that has ended."""
         return sum(map(_resident, _with_children(self.process.pid)))
 
+    def in_memory_files(self) -> int:
+        """Bytes of the memory files that the process holds open, which are nobody's resident memory until mapped."""
+        return _memory_files(self.process.pid, os.fstat(self.board).st_dev)
+
     def silence(self, now: float, since: float) -> float:
         """Seconds for which the process could have answered, of those from ``since`` to ``now``.
 
@@ -164,6 +168,21 @@ def _resident(process: int) -> int:
     except OSError:
         return 0
     return int(text.split()[1]) * _PAGE
+
+
+def _memory_files(process: int, device: int) -> int:
+    """``device``: that of all memory files."""
+    held: dict[int, int] = {}
+    try:
+        with os.scandir(f"/proc/{process}/fd") as descriptors:
+            for descriptor in descriptors:
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    status = descriptor.stat()
+                    if status.st_dev == device:
+                        held[status.st_ino] = 512 * status.st_blocks
+    except OSError:
+        return 0
+    return sum(held.values())
 
 
 def _waited(process: int) -> float:

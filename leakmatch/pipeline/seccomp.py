@@ -25,6 +25,7 @@ _ERRNO: Final = 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCH = 0, 4
 _FIRST_ARGUMENT: Final = 16  # its low word, on a little-endian machine
+_SECOND_ARGUMENT: Final = 24
 
 _CLONE_THREAD: Final = 0x10000
 _NEWEST: Final = 462  # mseal, Linux 6.10; the same on both architectures, as all numbers from 424 on
@@ -71,6 +72,11 @@ _REFUSED: Final = (
 
 #: Allowed for the process itself only: their first argument is a process, 0 or its own number.
 _OWN: Final = {"kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261)}
+#: Calls of which some commands (the second argument) are refused: those that have the kernel signal another process.
+_COMMANDS: Final = {
+    "fcntl": ((72, 25), (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX
+    "ioctl": ((16, 29), (0x8901, 0x8902)),  # FIOSETOWN, SIOCSPGRP
+}
 _CLONE: Final = (56, 220)
 _CLONE3: Final = (435, 435)
 
@@ -116,13 +122,20 @@ def program(machine: str, process: int) -> list[tuple[int, int, int, int]]:
     for guarded in _OWN.values():
         own = [(_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, process), _allow(), _fail(errno.EPERM)]
         lines += _checked(guarded[column], own)
+    for by_machine, commands in _COMMANDS.values():
+        # Each jumps over those after it, and over what allows the rest.
+        denied = [(_EQUAL, len(commands) - place, 0, command) for place, command in enumerate(commands)]
+        check = [*denied, _allow(), _fail(errno.EPERM)]
+        lines += _checked(by_machine[column], check, _SECOND_ARGUMENT)
     return [*lines, _allow()]
 
 
-def _checked(number: int, check: list[tuple[int, int, int, int]]) -> Iterator[tuple[int, int, int, int]]:
-    """``check`` of the first argument where the call is ``number``; both ends of it return."""
+def _checked(
+    number: int, check: list[tuple[int, int, int, int]], argument: int = _FIRST_ARGUMENT
+) -> Iterator[tuple[int, int, int, int]]:
+    """``check`` of an argument where the call is ``number``; both ends of it return."""
     yield _EQUAL, 0, len(check) + 1, number
-    yield _LOAD, 0, 0, _FIRST_ARGUMENT
+    yield _LOAD, 0, 0, argument
     yield from check
 
 

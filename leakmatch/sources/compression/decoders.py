@@ -17,8 +17,11 @@ import zstandard
 
 from leakmatch.sources.compression.lzop import LZOP, lzop
 from leakmatch.sources.compression.lzw import Lzw
+from leakmatch.sources.guard import over_budget
 
 _XZ_MEMORY: Final = 256 << 20
+_LARGEST_DICTIONARY: Final = 255 << 20  # of a .lzma: one that claims more is read as far as it does with this
+_LZMA_HEADER: Final = struct.Struct("<BIQ")  # properties, size of the dictionary, size of the data
 _ZSTD_WINDOW: Final = 128 << 20
 
 SKIPPABLE: Final = tuple(bytes((0x50 + i,)) + b"\x2a\x4d\x18" for i in range(16))  # of zstd and of LZ4
@@ -164,6 +167,47 @@ class _Lz4Frame:
         return bytes(self._inner.decompress(data, max_length))
 
 
+class _Lzma:
+    """An xz, or a .lzma whose dictionary was cut to ``cut`` bytes (0: to none): a want of memory is no damage."""
+
+    def __init__(self, inner: lzma.LZMADecompressor, cut: int = 0) -> None:
+        self._inner, self._cut = inner, cut
+        self._given = 0
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self._inner.needs_input
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        try:
+            found = self._inner.decompress(data, max_length)
+        except lzma.LZMAError as error:
+            # With a smaller dictionary all is well until something refers to what it has forgotten. What this call
+            # has made before that is lost.
+            if "Memory usage" in str(error) or 0 < self._cut <= self._given + max_length:
+                raise over_budget(f"its dictionary is larger than {_XZ_MEMORY >> 20} MiB") from error
+            raise
+        self._given += len(found)
+        return found
+
+
+def _alone(properties: int, dictionary: int, size: int) -> _Lzma:
+    """The decoder of a .lzma, fed with its header."""
+    inner = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_XZ_MEMORY)
+    held = min(dictionary, _LARGEST_DICTIONARY)
+    decoder = _Lzma(inner, held if held < dictionary else 0)
+    decoder.decompress(_LZMA_HEADER.pack(properties, held, size))
+    return decoder
+
+
 class _Lzip:
     """One member: the data of a .lzma, and behind it checksum and size."""
 
@@ -172,8 +216,7 @@ class _Lzip:
         size = base - (base >> 4) * (header[5] >> 5)
         if header[4] != 1 or not 4096 <= size <= 512 << 20:
             raise ValueError("a version or dictionary that there is not")
-        self._inner = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_XZ_MEMORY)
-        self._inner.decompress(b"\x5d" + size.to_bytes(4, "little") + b"\xff" * 8)
+        self._inner = _alone(0x5D, size, (1 << 64) - 1)
         self._crc = self._size = 0
         self._behind = b""
         self.eof = False
@@ -315,11 +358,11 @@ def _gzip() -> Decompressor:
 
 
 def _xz() -> Decompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+    return _Lzma(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY))
 
 
 def _lzma_alone() -> Decompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_XZ_MEMORY)
+    return _Late(_LZMA_HEADER.size, lambda head: (_alone(*_LZMA_HEADER.unpack_from(head)), _LZMA_HEADER.size))
 
 
 #: How to begin a stream of each method, and the signatures with which another may follow it.

@@ -118,7 +118,7 @@ def part_set(volumes: Volumes) -> PartSet | None:
 def _zip_set(part: Part, volumes: Volumes) -> PartSet:
     if part.other and not volumes.has(part.name(0 if part.number else 1)):
         there, _, _ = _beside(volumes, part.other, 0, 0)
-        if len(there) > 1:  # Info-ZIP adds z01 to a name in capitals
+        if len(there) > 1 and there[0] == 0:  # Info-ZIP adds z01 to a name in capitals
             part = replace(part, name=part.other)
     last = part.name(0)
     there, missing, highest = _beside(volumes, part.name, 1, part.number)

@@ -68,6 +68,7 @@ class _Video:
         self._size = opening.size
         self._failed = 0  # packets that could not be decoded
         self._kept = self._frames = 0
+        self._limited = False  # frames were not kept for their number alone
         self._gap = 0.0  # the longest time between two frames that were decoded
         self.notes: list[Note] = []
 
@@ -210,6 +211,7 @@ class _Video:
                 name = f"{track.prefix}frame {number} at {seconds:.3f} s"
                 yield _member(name, partial(picture, frame, pixel_shape(stream), self._most_pixels), stored)
         self._gap = max(self._gap, track.packets.length - before)
+        self._limited |= keeper.limited
 
     def _unreadable(self, stream: Any) -> ItemError | None:
         context = stream.codec_context
@@ -278,7 +280,11 @@ class _Video:
 
     def _tell(self) -> None:
         if self._kept < self._frames:
-            told = f"{self._kept} of about {self._frames} frames looked at; between them {self._gap:.1f} s at most"
+            told = (
+                f"{self._kept} of about {self._frames} frames kept to be looked at: "
+                f"{'more would pass the budget' if self._limited else 'the others look much like them'}; "
+                f"frames were compared at most {self._gap:.1f} s apart, and what is shown for less may be missed"
+            )
             self.notes.append(Note("frames-sampled", told))
 
 

@@ -126,6 +126,16 @@ def test_no_network_no_processes_no_privileges(places: tuple[Path, Path]) -> Non
         attempt("times", lambda: os.utime(allowed, (0, 0)))
         attempt("identity", lambda: os.setuid(0))
         attempt("device", lambda: os.mknod(room / "null", 0o020666, os.makedev(1, 3)))
+        import fcntl
+        attempt("own by fcntl", lambda: fcntl.fcntl(0, 8, os.getppid()))
+        attempt("signal by fcntl", lambda: fcntl.fcntl(0, 10, 9))
+        attempt("own by fcntl, long", lambda: fcntl.fcntl(0, 15, bytes(8)))
+        call("own by fcntl, high bits", seccomp._COMMANDS["fcntl"][0][seccomp._MACHINES[os.uname().machine][0]],
+             0, ctypes.c_long(8 | 1 << 32), ctypes.c_long(os.getppid()))
+        attempt("own by ioctl", lambda: fcntl.ioctl(0, 0x8901, bytes(4)))
+        attempt("group by ioctl", lambda: fcntl.ioctl(0, 0x8902, bytes(4)))
+        attempt("other fcntl", lambda: fcntl.fcntl(0, fcntl.F_GETFD))
+        attempt("other ioctl", lambda: fcntl.ioctl(0, 0x5451))
         thread = threading.Thread(target=lambda: said.update(thread="ran"))
         thread.start()
         thread.join()
@@ -139,6 +149,7 @@ def test_no_network_no_processes_no_privileges(places: tuple[Path, Path]) -> Non
         """.replace("import resource", "from leakmatch.pipeline import seccomp\n        import resource"),
     )
     assert {said.pop(name) for name in ("own signal", "own limits", "thread")} <= {"None", "(0, 0)", "ran"}
+    assert {said.pop(name) for name in ("other fcntl", "other ioctl")} <= {"0", "1"}
     assert {said.pop(name) for name in ("inet", "inet6", "netlink", "unix")} == {"EACCES"}
     assert {said.pop(name) for name in ("clone3", "unheard of")} == {"ENOSYS"}
     assert set(said.values()) == {"EPERM"}, said
@@ -244,5 +255,6 @@ def test_numbers_are_those_of_the_kernel_headers() -> None:
     column = seccomp._MACHINES[platform.machine()][0]
     table = {entry.split(" ")[0]: entry.split(" ")[1 + column] for entry in seccomp._REFUSED.split("; ")}
     table |= {name: str(numbers[column]) for name, numbers in seccomp._OWN.items()}
+    table |= {name: str(numbers[column]) for name, (numbers, _) in seccomp._COMMANDS.items()}
     wrong = {name for name, number in table.items() if number != "-" and known.get(f"__NR_{name}", number) != number}
     assert not wrong

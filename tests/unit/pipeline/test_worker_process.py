@@ -35,6 +35,27 @@ def test_memory_is_that_of_the_process_and_its_children(sleeper: Worker) -> None
     assert process._resident(-1) == 0
 
 
+def test_memory_files_are_counted_though_nobody_maps_them() -> None:
+    code = """
+import os, sys
+held = [os.memfd_create(str(n)) for n in range(2)]
+for descriptor in held:
+    os.write(descriptor, bytes(3 << 20))
+again = os.dup(held[0])
+print("x", flush=True)
+sys.stdin.read()
+"""
+    board = os.memfd_create("board")
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        started.stdout.readline()
+        worker = Worker("reader", started, None, board, Path(), 0.0)  # type: ignore[arg-type]
+        assert worker.in_memory_files() == 6 << 20
+        started.communicate()
+    assert worker.in_memory_files() == 0
+    os.close(board)
+
+
 def test_it_ends_with_all_that_it_started(sleeper: Worker) -> None:
     child = process._with_children(sleeper.process.pid)[1]
     sleeper.end("why")

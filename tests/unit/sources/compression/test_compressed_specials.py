@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import random
 import struct
 import tracemalloc
@@ -13,7 +14,7 @@ import pytest
 from archives import COMPRESS, PICTURES, lzo1x, lzw, lzw_codes, picture, tar_of, walked
 
 from leakmatch.records import Budget, Outcome
-from leakmatch.sources.compression import lzop
+from leakmatch.sources.compression import decoders, lzop, reader
 from leakmatch.sources.compression.decompress import Decompressed
 
 PHOTO = picture(1)
@@ -70,6 +71,50 @@ def test_bytes_behind_the_end_are_told():
 @pytest.mark.parametrize("padding", [bytes(1), bytes(512), bytes(100_000)])
 def test_padding_of_zeros_is_nothing_to_tell(padding):
     assert not walked(COMPRESS["gzip"](PHOTO) + padding).incidents
+
+
+@pytest.mark.parametrize("padding", [8, 100, 512, (1 << 16) - 60, 200_000])
+@pytest.mark.parametrize("method", ["gzip", "bzip2", "xz", "zstd", "lzip"])
+def test_a_stream_behind_padding_is_a_member_of_its_own_as_well(method, padding):
+    other = picture(2)
+    pack = COMPRESS[method]
+    data = pack(b"hello") + bytes(padding) + pack(PHOTO) + bytes(padding) + pack(other)
+    walk = walked(data, name="a.gz")
+    places = [len(pack(b"hello")) + padding, len(data) - len(pack(other))]
+    assert walk.pictures == [PHOTO, other]
+    assert [entry.locator.name for entry in walk.below(1)][1:] == [f"a at byte {place}" for place in places]
+    assert walk.below(1)[0].size == len(b"hello" + PHOTO + other)
+    assert walk.codes_of(walk.root) == {"ambiguous"}
+
+
+def test_streams_behind_padding_are_counted(monkeypatch):
+    monkeypatch.setattr(reader, "_MOST_FURTHER", 3)
+    walk = walked((COMPRESS["gzip"](PHOTO) + bytes(64)) * 6)
+    assert len(walk.below(1)) == 4
+    assert walk.codes_of(walk.root) == {"ambiguous", "over-budget"}
+
+
+def lzma_alone(data: bytes, dictionary: int) -> bytes:
+    packed = lzma.compress(data, lzma.FORMAT_ALONE)
+    return packed[:1] + struct.pack("<I", dictionary) + packed[5:]
+
+
+@pytest.mark.parametrize("dictionary", [3 << 30, 1 << 31, 256 << 20, 1 << 16])
+def test_a_lzma_that_claims_a_large_dictionary(dictionary):
+    assert walked(lzma_alone(PHOTO, dictionary), name="a.lzma").pictures == [PHOTO]
+
+
+def test_a_lzma_that_needs_a_larger_dictionary_is_over_budget(monkeypatch):
+    monkeypatch.setattr(decoders, "_LARGEST_DICTIONARY", 1 << 16)
+    far = random.Random(1).randbytes(100_000)
+    walk = walked(lzma_alone(far + far, 1 << 20), name="a.lzma")
+    assert walk.root.outcome is Outcome.OVER_BUDGET
+    assert walk.below(1)[0].outcome is Outcome.OVER_BUDGET
+
+
+def test_an_xz_with_a_large_dictionary_is_over_budget(monkeypatch):
+    monkeypatch.setattr(decoders, "_XZ_MEMORY", 4 << 20)
+    assert walked(lzma.compress(PHOTO), name="a.xz").root.outcome is Outcome.OVER_BUDGET
 
 
 @pytest.mark.parametrize("method", ["gzip", "bzip2", "xz", "zstd", "lzip", "lz4"])

@@ -179,3 +179,12 @@ def test_volumes_by_info_zip(tmp_path, name):
     assert walk.members() == MEMBERS
     assert not walk.incidents
     assert all(is_part_of(walked(path), path, name) for path in paths if path != carrier)
+
+
+@pytest.mark.parametrize(("name", "last"), [("a.z02", "a.zip"), ("A.Z02", "A.ZIP"), ("a.zx02", "a.zipx")])
+def test_a_missing_last_part_is_named_in_the_letters_of_the_set(tmp_path, name, last):
+    for number in (1, 2, 3):
+        (tmp_path / name.replace("2", str(number))).write_bytes(bytes(100))
+    walk = walked(tmp_path / name)
+    assert walk.root.outcome is Outcome.NEEDS_VOLUME
+    assert walk.root.detail.endswith(f"without {last}")

@@ -60,7 +60,7 @@ def test_a_still_picture_is_looked_at_once(tmp_path):
     walk = seen(video([scene(1)] * 50), tmp_path)
     assert [entry.locator.name for entry in walk.entries[1:]] == ["frame 0 at 0.000 s"]
     (incident,) = walk.incidents
-    assert incident.message.startswith("1 of about 50 frames looked at")
+    assert incident.message.startswith("1 of about 50 frames kept to be looked at: the others look much like them; ")
 
 
 def test_the_budget_is_spread_over_the_whole_length(tmp_path):
@@ -68,6 +68,7 @@ def test_the_budget_is_spread_over_the_whole_length(tmp_path):
     walk = seen(video(frames, group=5), tmp_path, Budget(video_frames=6))
     numbers = [int(entry.locator.name.split()[1]) for entry in walk.entries[1:]]
     assert len(numbers) == 6
+    assert "frames kept to be looked at: more would pass the budget; " in walk.incidents[0].message
     assert all(abs(number - even) <= 5 for number, even in zip(numbers, range(0, 120, 20), strict=True))
 
 

@@ -15,6 +15,7 @@ from leakmatch.sources.archives.zip.directory import TAIL, is_zip_tail
 from leakmatch.sources.behind import Behind
 from leakmatch.sources.datasets.signatures import is_plain_text
 from leakmatch.sources.datasets.text import Search
+from leakmatch.sources.documents.within import Pictures
 from leakmatch.sources.guard import reading
 from leakmatch.sources.item import Item, buffered
 from leakmatch.sources.meter import OverBudget
@@ -43,6 +44,7 @@ class Contents:
     members: int | None = None  # that its reader gave, once it was opened as a container
     has_pictures: bool = False  # of a text only: somewhere, in base64
     behind: list[tuple[str, int]] = field(default_factory=list)  # archives in what is none itself: kind and place
+    places: tuple[int, ...] = ()  # where pictures begin in what is none itself, and the end of the bytes they lie in
     error: ItemError | None = None
 
     @property
@@ -61,15 +63,15 @@ class Contents:
         except ItemError as error:
             self.error = error
 
-    def finish(self, keep: int, behind: Behind | None = None) -> None:
+    def finish(self, keep: int, behind: Behind | None = None, within: Pictures | None = None) -> None:
         """Read all of the item: its size, its digest, its last bytes, and its content if no larger than ``keep``.
 
-        ``behind`` is shown all of it.
+        ``behind`` and ``within`` are shown all of it.
         """
         digest = hashlib.sha256()
         kept, first, last = _Kept(keep), _First(STUB_BYTES if is_program(self.head) else 0), _Last(TAIL)
         search = Search() if keep == 0 and is_plain_text(self.head) else None
-        others = [taker.feed for taker in (search, behind) if taker is not None]
+        others = [taker.feed for taker in (search, behind, within) if taker is not None]
         takers: list[Callable[[bytes], object]] = [digest.update, *others, first.feed, last.feed, kept.feed]
         self.size, self.error = 0, None
         try:
@@ -85,6 +87,11 @@ class Contents:
         self.has_pictures = search is not None and search.found
         if behind is not None:
             self.behind = self._archives(behind)
+        if within is not None and not isinstance(self.error, OverBudget):
+            # What lies in an archive is read with it.
+            end = min((start for _, start in self.behind), default=self.size)
+            starts = [start for start in within.end() if 0 < start < end]
+            self.places = (*starts, end) if starts else ()
 
     def pass_over(self, size: int) -> None:
         """Count ``size`` bytes against the budget instead of reading them."""

@@ -90,6 +90,8 @@ UNREAD_PREFIX: Final = "unread:"
 ZIP: Final = "zip"
 TAR: Final = "tar"
 TEXT: Final = "text"
+CARVED: Final = "carved"  # bytes of no known format in which there are pictures
+OWN_SEARCH: Final = frozenset({"ole", "rtf"})  # their readers give the pictures in a member as further members
 
 
 def detect(head: bytes) -> str | None:

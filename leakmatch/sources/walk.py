@@ -20,13 +20,14 @@ from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome, Stop
 from leakmatch.sources.behind import Behind
 from leakmatch.sources.contents import Contents
 from leakmatch.sources.disk import Watched
+from leakmatch.sources.documents.within import Pictures
 from leakmatch.sources.guard import over_budget, reading, unsupported
 from leakmatch.sources.item import Item, buffered, file_item, member_item
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.meter import Meter, OverBudget
 from leakmatch.sources.opening import Opening
 from leakmatch.sources.passwords import Passwords
-from leakmatch.sources.registry import TAR, UNREAD_PREFIX, ZIP, detect, open_container, search_of
+from leakmatch.sources.registry import CARVED, OWN_SEARCH, TAR, UNREAD_PREFIX, ZIP, detect, open_container, search_of
 from leakmatch.sources.scratch import Scratch
 from leakmatch.sources.split.sets import cut_set, follows, set_size
 from leakmatch.sources.split.volumes import Volumes
@@ -216,10 +217,13 @@ class Walker:
             yield replace(entry, size=read.size, sha256=read.digest, payload=read.data)
 
     def _other(self, read: Contents, position: int) -> _Found:
-        read.finish(0, Behind())
+        read.finish(0, Behind(), None if read.item.locator.kind in OWN_SEARCH else Pictures())
         instead = read.instead()
         if instead is not None:
             read.behind = []
+        elif read.places:
+            instead = CARVED
+        if instead is not None:
             yield from self._container(read, position, instead)
             return
         read.members = len(read.behind) or None
@@ -342,8 +346,8 @@ class Walker:
         item, pulse = read.item, self._file.pulse
         file, size = read.seekable(pulse)
         volumes = item.volumes if item.whole is None else Volumes()
-        tools = self._passwords, self._scratch
-        return Opening(kind, file, size, item.locator.name, self._budget, *tools, volumes, pulse, self._file.tried)
+        tools = self._passwords, self._scratch, volumes, pulse, self._file.tried, read.places
+        return Opening(kind, file, size, item.locator.name, self._budget, *tools)
 
     def _member(self, container: Item, kind: str, member: Member, index: int) -> _Found:
         item = member_item(container, kind, member, index, self._file.pulse)

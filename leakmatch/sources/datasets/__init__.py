@@ -29,6 +29,7 @@ READERS: Final[dict[str, str]] = {
     "pdf": "documents.pdf:open_pdf",
     "ole": "documents.ole:open_ole",
     "rtf": "documents.rtf:open_rtf",
+    "carved": "documents.within:open_within",
 }
 
 _SIGNATURES: Final = (

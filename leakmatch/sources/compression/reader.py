@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, cast
 
 from leakmatch.sources.compression.decompress import Decompressed
@@ -22,15 +22,18 @@ _MAX_NAME: Final = 4096
 
 def open_compressed(opening: Opening) -> Compressed:
     """The reader of single compressed streams."""
-    return Compressed(opening.file, opening.size, opening.kind, opening.name)
+    return Compressed(opening.file, opening.size, opening.kind, opening.name, opening.ends)
 
 
 class Compressed:
     """A compressed stream over a seekable ``file`` of ``size`` bytes, called ``name`` itself."""
 
-    def __init__(self, file: BinaryIO, size: int, method: str, name: str) -> None:
+    def __init__(
+        self, file: BinaryIO, size: int, method: str, name: str, ends: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.notes: list[Note] = []
         self._file, self._size, self._method, self._name = file, size, method, name
+        self._ends = ends
 
     def members(self) -> Iterator[Member]:
         """The one member: named in the gzip header, else like the file without its suffix."""
@@ -46,8 +49,8 @@ class Compressed:
         # The first reading goes to the end if any does, so it knows what there is to say of the container.
         if opened and opened[0].error is not None:
             raise opened[0].error
-        if opened and opened[0].trailing:
-            self.notes.append(Note("corrupt", f"bytes after the end of the {self._method} data were left alone"))
+        if opened and opened[0].end is not None:
+            self._ends(opened[0].end)
 
     def _own_name(self) -> str:
         base = self._name.rsplit("/", 1)[-1]

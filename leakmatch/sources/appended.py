@@ -35,7 +35,7 @@ def appended(read: Contents, pulse: Callable[[], None], end: int | None = None) 
         items.append((note, _part(read, pulse, kind, start, stop, within[1:], 0)))
     if behind is not None:
         note = Note(_AMBIGUOUS, f"there are {size - behind} bytes behind its end; they were looked at as well")
-        rest = [place for place in read.behind if place[1] >= behind]
+        rest = [place for place in read.behind if place[1] > behind]  # one at its beginning is itself
         items.append((note, _part(read, pulse, None, behind, size, rest, len(items))))
     return items
 

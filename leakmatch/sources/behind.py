@@ -31,7 +31,8 @@ _LONGEST_NAME: Final = 1024
 class Behind:
     """Looks through bytes that come in blocks. ``found``: the kind and the place of each archive.
 
-    Of zip and tar of the first only, since each member of one looks like the beginning of another. ``full``: there are more than are told.
+    Of zip and tar of the first only, since each member of one looks like the beginning of another. ``full``: there are
+    more than are told.
     """
 
     def __init__(self) -> None:

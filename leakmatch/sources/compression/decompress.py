@@ -31,7 +31,8 @@ class Decompressed(Seekable):
     Raises ``EOFError`` where the data ends early; ``error`` keeps what was raised. ``trailing`` is true once bytes that
     are no further stream, and no padding of zeros, were met at the end; ``end`` is where they begin then.
 
-    Going back starts from the last mark before: marks are taken where a stream begins and, for zlib, which can copy its state, on the way.
+    Going back starts from the last mark before: marks are taken where a stream begins
+    and, for zlib, which can copy its state, on the way.
     """
 
     def __init__(self, source: BinaryIO, method: str) -> None:

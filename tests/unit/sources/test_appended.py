@@ -6,9 +6,9 @@ import io
 import sqlite3
 
 import numpy as np
+import py7zr
 import pytest
 from archives import COMPRESS, picture, tar_of, walked, zip_of
-from test_source_behind import sevenzip_of
 
 from leakmatch.records import Budget, ItemKind
 from leakmatch.sources.behind import Behind
@@ -16,6 +16,14 @@ from leakmatch.sources.behind import Behind
 FACE = picture(7, 3000)
 FIRST = [(b"first.jpg", picture(1))]
 SECOND = [(b"second.jpg", FACE)]
+
+
+def sevenzip_of(members) -> bytes:
+    file = io.BytesIO()
+    with py7zr.SevenZipFile(file, "w") as archive:
+        for name, data in members:
+            archive.writestr(data, name.decode())
+    return file.getvalue()
 
 
 def npy() -> bytes:

@@ -6,6 +6,7 @@ checksum, or, for zip, by every field that has a limited range. Random bytes pas
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,8 @@ from leakmatch.sources.archives.zip.entries import LOCAL, LOCAL_HEADER
 
 _LOOK_AHEAD: Final = 1 << 12  # what a header that begins at the end of a block may need of the next one
 
+_MOST: Final = {"7z": 16, "rar": 16}  # archives of such a kind; of the others one
+
 # A tighter reading of APPNOTE 4.4 than the zip reader's, which knows that it reads a zip.
 _METHODS: Final = frozenset({0, 1, 6, 8, 9, 12, 14, 20, 93, 95, 98, 99})
 _HIGHEST_VERSION: Final = 63
@@ -26,15 +29,16 @@ _LONGEST_NAME: Final = 1024
 
 
 class Behind:
-    """Looks through bytes that come in blocks. ``found``: the kind and the place of the first archive of each kind.
+    """Looks through bytes that come in blocks. ``found``: the kind and the place of each archive.
 
-    ``member``: what stands shortly before an archive that is a member of what it lies in, and no surprise.
+    Of zip and tar of the first only, since each member of one looks like the beginning of another. ``full``: there are
+    more than are told.
     """
 
-    def __init__(self, member: bytes = b"") -> None:
-        self._member = member
-        self.found: dict[str, int] = {}
-        self.members: set[str] = set()  # kinds that were met as such
+    def __init__(self) -> None:
+        self.found: list[tuple[str, int]] = []
+        self.full = False
+        self._counts: Counter[str] = Counter()
         self._window = b""
         self._at = 0  # where the window begins
         self._looked = 1  # up to where, in all: what begins at 0 is the thing itself
@@ -48,21 +52,23 @@ class Behind:
     def end(self) -> list[tuple[str, int]]:
         """There are no more; what was found, in the order of its place."""
         self._look(len(self._window))
-        return sorted(self.found.items(), key=lambda pair: pair[1])
+        return sorted(self.found, key=lambda pair: pair[1])
 
     def _look(self, stop: int) -> None:
         """Look for archives whose signature lies before ``stop`` of the window."""
         for at in _signatures(self._window, self._looked - self._at, stop):
             kind, before, holds = _KINDS.get(self._window[at : at + 4], _NONE)
             start = at - before
-            if kind in self.found or self._at + start <= 0 or start < 0:
+            full = self._counts[kind] >= _MOST.get(kind, 1)
+            if (full and (kind not in _MOST or self.full)) or self._at + start <= 0 or start < 0:
                 continue
             if not holds(self._window[start : start + _LOOK_AHEAD]):
                 continue
-            if self._member and self._member in self._window[max(start - BLOCK, 0) : start]:
-                self.members.add(kind)
+            if full:
+                self.full = True
             else:
-                self.found[kind] = self._at + start
+                self._counts[kind] += 1
+                self.found.append((kind, self._at + start))
         self._looked = self._at + stop
         kept = max(stop - BLOCK, 0)  # a tar is known by what lies in the middle of its header
         self._window, self._at = self._window[kept:], self._at + kept

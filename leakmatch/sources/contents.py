@@ -45,6 +45,7 @@ class Contents:
     has_pictures: bool = False  # of a text only: somewhere, in base64
     behind: list[tuple[str, int]] = field(default_factory=list)  # archives in what is none itself: kind and place
     places: tuple[int, ...] = ()  # where pictures begin in what is none itself, and the end of the bytes they lie in
+    more: bool = False  # of them than are in the list
     error: ItemError | None = None
 
     @property
@@ -113,9 +114,8 @@ class Contents:
     def _archives(self, behind: Behind) -> list[tuple[str, int]]:
         if isinstance(self.error, OverBudget):
             return []
-        found = behind.end()
-        known = ZIP in behind.found or ZIP in behind.members
-        if not known and self.error is None and is_zip_tail(self.tail, self.size):
+        found, self.more = behind.end(), behind.full
+        if ZIP not in dict(found) and self.error is None and is_zip_tail(self.tail, self.size):
             found.insert(0, (ZIP, 0))
         return found
 
@@ -143,10 +143,9 @@ class Contents:
         # Only what could be read the first time: behind that, the same damage would be met.
         return buffered(Range(item.open(), 0, self.size), CHUNK), self.size
 
-    def part(self, start: int, size: int) -> BinaryIO:
+    def part(self, start: int, size: int, pulse: Callable[[], None]) -> BinaryIO:
         """``size`` bytes from ``start``, as a file that can be sought."""
-        whole = io.BytesIO(self.data) if self.data is not None else self.item.in_place or self.item.open()
-        return buffered(Range(whole, start, size), CHUNK)
+        return buffered(Range(self.seekable(pulse)[0], start, size), CHUNK)
 
     def entry(self, position: int, kind: ItemKind, outcome: Outcome, detail: str = "") -> Entry:
         """The row of the item, where it is no picture to be looked at."""

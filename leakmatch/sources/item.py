@@ -27,7 +27,7 @@ class Item:
 
     ``open`` gives its bytes from the start at each call; ``in_place`` is a file of them that can be sought at no cost.
     ``whole``: the archive of which it is the first part, with the parts that follow. ``kind``: of the container that
-    it is known to be.
+    it is known to be. ``rest``: archives that are known to lie in it, kind and place.
     """
 
     locator: Locator
@@ -40,6 +40,7 @@ class Item:
     volumes: Volumes = field(default_factory=Volumes)
     whole: Whole | None = None
     kind: str | None = None
+    rest: tuple[tuple[str, int], ...] = ()
 
 
 def file_item(locator: Locator, file: BinaryIO, size: int, meter: Meter, volumes: Volumes, whole: Whole | None) -> Item:

@@ -22,7 +22,8 @@ class Opening:
     ``name``: what the container itself is called. ``pulse`` is to be called now and then by readers that work long
     without reading from ``file``: it tells that they live, and raises where the time for the item is up. ``tried`` is
     to be called instead behind each password that was tried: the time that took is not the item's, since the number of
-    tries has a limit of its own. ``places``: where pictures begin in what is no container by itself, and the end.
+    tries has a limit of its own. ``ends`` is to be told where the container's own data ends, by readers that know: what
+    lies behind that is visited too. ``places``: where pictures begin in what is no container by itself, and the end.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Opening:
     volumes: Volumes = field(default_factory=Volumes)
     pulse: Callable[[], None] = lambda: None
     tried: Callable[[], None] = lambda: None
+    ends: Callable[[int], None] = lambda _: None
     places: tuple[int, ...] = ()
 
     @contextmanager

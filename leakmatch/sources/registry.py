@@ -124,9 +124,7 @@ def carried(beginning: bytes) -> str | None:
 
 def search_of(kind: str) -> Behind | None:
     """What looks for archives that are no members of a container of this kind: in documents and videos."""
-    if kind == "pdf":
-        return Behind(member=b"/EmbeddedFile")
-    return Behind() if kind in DEMUXERS else None
+    return Behind() if kind == "pdf" or kind in DEMUXERS else None
 
 
 def open_container(opening: Opening) -> Container:

@@ -6,7 +6,6 @@ while the budget lets it, and read in place, by going over its data again, where
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from leakmatch.errors import ItemError
-from leakmatch.locator import APPENDED, Locator
+from leakmatch.locator import Locator
 from leakmatch.records import Budget, Entry, Incident, ItemKind, Outcome, Stop
+from leakmatch.sources.appended import Found, appended, zip_at_end
 from leakmatch.sources.behind import Behind
 from leakmatch.sources.contents import Contents
 from leakmatch.sources.disk import Watched
@@ -194,7 +194,7 @@ class Walker:
         unsure = item.size is None or not item.meter.is_honest(item.size)
         if wanted or unsure or position in self._before.carriers:
             read.finish(self._budget.member_bytes if wanted else 0, Behind())
-            read.members = len(read.behind) or None
+            read.members = 1 if read.behind else None
         elif item.in_place is None and item.size is not None:
             read.pass_over(item.size)
         entry = Entry(item.locator, position, kind, 0, None, None, members=read.members, format=read.format)
@@ -218,39 +218,38 @@ class Walker:
 
     def _other(self, read: Contents, position: int) -> _Found:
         read.finish(0, Behind(), None if read.item.locator.kind in OWN_SEARCH else Pictures())
-        instead = read.instead()
+        instead = read.instead() or (CARVED if read.places else None)
         if instead is not None:
-            read.behind = []
-        elif read.places:
-            instead = CARVED
-        if instead is not None:
+            # What makes it a zip is a zip already; of what a program carries, the first is.
+            own = next((place for place in read.behind if place[0] == instead), None)
+            read.behind = [place for place in read.behind if place != own]
             yield from self._container(read, position, instead)
             return
-        read.members = len(read.behind) or None
+        read.members = 1 if read.behind else None
         if read.error is not None:
             yield from self._failed(read, position, ItemKind.OTHER, read.error)
         else:
             yield read.entry(position, ItemKind.OTHER, Outcome.NOT_IMAGE, "" if read.size else "empty")
         yield from self._beyond(read)
 
-    def _behind(self, read: Contents) -> _Found:
-        """Visit the archives in an item that is none by its first bytes."""
-        for index, (kind, start) in enumerate(read.behind):
-            yield Incident(
-                read.item.locator, _STAGE, "ambiguous", f"there is also a {kind} archive in it, at byte {start}"
-            )
+    def _appended(self, read: Contents, items: list[Found]) -> _Found:
+        """Visit what lies in an item beside what its reader gives."""
+        if read.more:
+            yield Incident(read.item.locator, _STAGE, "over-budget", "there are more archives in it than were followed")
+        for index, (note, item) in enumerate(items):
+            yield from _notes(read.item.locator, (note,))
             try:
-                yield from self.visit(_archive_in(read, index))
+                yield from self.visit(item)
             except OverBudget as error:
-                for after in range(index + 1, len(read.behind)):
-                    left = Contents(_archive_in(read, after))
-                    yield from self._failed(left, self._place(), ItemKind.CONTAINER, error)
+                for _, left in items[index + 1 :]:
+                    yield from self._failed(Contents(left), self._place(), ItemKind.CONTAINER, error)
                 raise
 
     def _beyond(self, read: Contents) -> _Found:
         """The same of an item whose own entry is given already: there a limit that it met is an incident only."""
         try:
-            yield from self._behind(read)
+            if read.behind:
+                yield from self._appended(read, appended(read, self._file.pulse))
         except OverBudget as error:
             if error.meter is not read.item.meter:
                 raise
@@ -277,6 +276,7 @@ class Walker:
         if not (item.in_place and read.digest):
             room = self._budget.buffer_bytes - self._held
             read.finish(0 if item.in_place else room, search_of(kind))
+        read.behind = read.behind or list(item.rest)
         read.format = kind
         held = len(read.data or b"")
         self._held += held
@@ -303,16 +303,35 @@ class Walker:
 
     def _inside(self, read: Contents, position: int, kind: str) -> Generator[Entry | Incident, None, ItemError | None]:
         """Visit all that is in a container, and what lies behind its members; returns as :meth:`_members` does."""
-        found = yield from self._members(read, position, kind)
+        ends: list[int] = []
+        found = yield from self._members(read, position, kind, ends.append)
         if read.item.whole is not None:
             found = read.item.whole.failure(found)
-        if found is None or found.steady:
-            if read.behind:
-                read.members = (read.members or 0) + len(read.behind)
-            yield from self._behind(read)
+        stop = self._before.stops.get(position)
+        if (found is None or found.steady) and (stop is None or self._next < stop.next):
+            self._at(read.item, position, self._next)
+            try:
+                items = self._beside(read, kind, ends[-1] if ends else None)
+            except ItemError as error:
+                return found or error
+            if items:
+                read.members = (read.members or 0) + len(items)
+            yield from self._appended(read, items)
         return found
 
-    def _members(self, read: Contents, position: int, kind: str) -> Generator[Entry | Incident, None, ItemError | None]:
+    def _beside(self, read: Contents, kind: str, end: int | None) -> list[Found]:
+        """What lies in a container beside its members, or behind the ``end`` that its reader told."""
+        with reading("what lies behind its end"):
+            if end is None and kind != ZIP and ZIP not in dict(read.behind):
+                read.behind = sorted([*read.behind, *zip_at_end(read, self._file.pulse)], key=lambda place: place[1])
+            items = appended(read, self._file.pulse, end)
+        for _ in items:
+            read.item.meter.add_member()
+        return items
+
+    def _members(
+        self, read: Contents, position: int, kind: str, ends: Callable[[int], None]
+    ) -> Generator[Entry | Incident, None, ItemError | None]:
         """Visit every member; returns (as a generator does) why not all could be read, or ``None``."""
         item = read.item
         what = f"the {kind} archive" if kind in (ZIP, TAR) else f"the {kind} data"
@@ -321,7 +340,7 @@ class Walker:
         notes: list[Note] = []
         try:
             with reading(what):
-                container = open_container(self._opening(read, kind))
+                container = open_container(replace(self._opening(read, kind), ends=ends))
                 members, notes = container.members(), container.notes
             read.members = read.members or 0
             for index in count():
@@ -346,8 +365,8 @@ class Walker:
         item, pulse = read.item, self._file.pulse
         file, size = read.seekable(pulse)
         volumes = item.volumes if item.whole is None else Volumes()
-        tools = self._passwords, self._scratch, volumes, pulse, self._file.tried, read.places
-        return Opening(kind, file, size, item.locator.name, self._budget, *tools)
+        tools = self._passwords, self._scratch, volumes, pulse, self._file.tried
+        return Opening(kind, file, size, item.locator.name, self._budget, *tools, places=read.places)
 
     def _member(self, container: Item, kind: str, member: Member, index: int) -> _Found:
         item = member_item(container, kind, member, index, self._file.pulse)
@@ -366,22 +385,6 @@ class Walker:
         else:
             yield Incident(item.locator, _STAGE, "link", f"{member.special}; not followed")
             yield Entry(item.locator, position, kind, 0, None, Outcome.NOT_IMAGE, member.special)
-
-
-def _archive_in(read: Contents, index: int) -> Item:
-    """The archive of that ``index`` among those in an item that is none itself."""
-    item = read.item
-    kind, start = read.behind[index]
-    name, size = f"{kind} at {start}", read.size - start
-    opened = functools.partial(read.part, start, size)
-    return Item(
-        item.locator.child(APPENDED, name, name.encode(), index),
-        size,
-        item.meter.inner(size),
-        opened,
-        None if item.in_place is None else opened(),
-        kind=kind,
-    )
 
 
 def _notes(locator: Locator, notes: Iterable[Note]) -> Iterator[Incident]:

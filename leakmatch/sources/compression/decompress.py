@@ -29,8 +29,10 @@ class Decompressed(Seekable):
     each other.
 
     Raises ``EOFError`` where the data ends early; ``error`` keeps what was raised. ``trailing`` is true once bytes that
-    are no further stream, and no padding of zeros, were met at the end; they are left alone. Going back starts from the
-    last mark before: marks are taken where a stream begins and, for zlib, which can copy its state, on the way.
+    are no further stream, and no padding of zeros, were met at the end; ``end`` is where they begin then.
+
+    Going back starts from the last mark before: marks are taken where a stream begins
+    and, for zlib, which can copy its state, on the way.
     """
 
     def __init__(self, source: BinaryIO, method: str) -> None:
@@ -44,6 +46,7 @@ class Decompressed(Seekable):
         self._marks = [_Mark(0)]
         self._ended = False
         self.trailing = False
+        self.end: int | None = None
         self.error: Exception | None = None
 
     def _read_at(self, at: int, size: int) -> bytes:
@@ -90,6 +93,7 @@ class Decompressed(Seekable):
         else:
             self._ended = True
             self.trailing = bool(rest)
+            self.end = self._source.tell() - len(rest)
 
     # Going back
 

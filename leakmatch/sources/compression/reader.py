@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice, pairwise
 from typing import BinaryIO, Final, cast
@@ -38,15 +38,18 @@ _MOST_FURTHER: Final = 1000
 
 def open_compressed(opening: Opening) -> Compressed:
     """The reader of single compressed streams."""
-    return Compressed(opening.file, opening.size, opening.kind, opening.name)
+    return Compressed(opening.file, opening.size, opening.kind, opening.name, opening.ends)
 
 
 class Compressed:
     """A compressed stream over a seekable ``file`` of ``size`` bytes, called ``name`` itself."""
 
-    def __init__(self, file: BinaryIO, size: int, method: str, name: str) -> None:
+    def __init__(
+        self, file: BinaryIO, size: int, method: str, name: str, ends: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.notes: list[Note] = []
         self._file, self._size, self._method, self._name = file, size, method, name
+        self._ends = ends
 
     def members(self) -> Iterator[Member]:
         """All streams in one, named in the gzip header, else like the file without its suffix.
@@ -66,8 +69,8 @@ class Compressed:
         # The first reading goes to the end if any does, so it knows what there is to say of the container.
         if opened and opened[0].error is not None:
             raise opened[0].error
-        if opened and opened[0].trailing:
-            self.notes.append(Note("corrupt", f"bytes after the end of the {self._method} data were left alone"))
+        if opened and opened[0].end is not None:
+            self._ends(opened[0].end)
 
     def _behind_padding(self) -> Iterator[Member]:
         starts = list(islice(self._padded(), _MOST_FURTHER + 1))

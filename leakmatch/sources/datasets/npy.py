@@ -52,7 +52,7 @@ class Npy:
         if room < size:
             raise truncated("the array ends early")
         if room > size:
-            self.notes.append(Note("corrupt", "bytes behind the array were left alone"))
+            self._opening.ends(start + size)
 
     def _bytes(self, name: str, start: int, size: int) -> Member:
         raw = name.encode("utf-8", "surrogateescape")

@@ -133,9 +133,7 @@ class Archive:
                 at = end + len(block) - len(rest)
                 if self._opening.kind == "cpio" and rest.startswith(_CPIO):
                     return at
-                self.notes.append(
-                    Note("corrupt", "bytes behind the end mark that are no members; they were left alone")
-                )
+                self._opening.ends(at)
                 return None
             end += len(block)
         return None

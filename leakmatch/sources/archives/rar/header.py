@@ -118,13 +118,16 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """``ends``: whether the blocks go on to the end mark. ``streams``: how many alternate data streams there are.
+    """``ends``: whether the blocks go on to the end mark, which goes to ``end``.
+
+    ``streams``: how many alternate data streams there are.
 
     ``members``: how many files and folders; ``odd``: how many blocks of a kind that there is not. ``rounds``: the most
     that a key to a member takes (a power of two).
     """
 
     ends: bool
+    end: int
     streams: int
     members: int
     odd: int
@@ -139,9 +142,9 @@ def read_layout(file: BinaryIO, start: int, main: Main) -> Layout:
         try:
             found = block(bytes_at(file, at, _LONGEST))
         except IndexError:
-            return Layout(False, streams, members, odd, rounds)
+            return Layout(False, at, streams, members, odd, rounds)
         if found.is_end:
-            return Layout(True, streams, members, odd, rounds)
+            return Layout(True, at + found.size, streams, members, odd, rounds)
         streams += found.is_stream
         members += found.is_member
         odd += found.is_odd

@@ -141,9 +141,13 @@ class RarArchive:
 
     def _compare(self) -> None:
         """Tell what UnRAR does not: that the archive was cut, and what it passes over."""
-        if not self._main.version or self._main.is_locked or self._failure is not None:
+        if not self._main.version or self._main.is_locked:
             return
         layout = read_layout(self._opening.file, self._start, self._main)
+        if layout.ends:
+            self._opening.ends(layout.end)
+        if self._failure is not None:
+            return
         if layout.streams:
             self._failed(unsupported(f"it has {layout.streams} alternate data streams, which are not read"))
         elif not layout.ends:

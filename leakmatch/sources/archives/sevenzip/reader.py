@@ -86,6 +86,7 @@ class SevenZip:
 
     def _header(self) -> tuple[Streams, Files]:
         at, size, crc = read_start(self._opening.file, self._start, self._opening.size)
+        self._opening.ends(self._start + at + size)
         if not size:
             return Streams(), Files(0)
         data = b"".join(_all(cast(BinaryIO, Range(self._opening.file, self._start + at, size))))

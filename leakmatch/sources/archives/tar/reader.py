@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, cast
 
 from leakmatch.errors import ItemError
@@ -29,17 +29,16 @@ _CONTINUED: Final = b"M"
 
 def open_tar(opening: Opening) -> Tar:
     """The reader of tar archives."""
-    return Tar(opening.file)
+    return Tar(opening.file, opening.ends)
 
 
 class Tar:
     """A tar archive over a seekable ``file``; only ever read forward."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, ends: Callable[[int], None] = lambda _: None) -> None:
         self.notes: list[Note] = []
-        self._file = file
+        self._file, self._ends = file, ends
         self._headers = Headers(file)
-        self._skipped = False
 
     def members(self) -> Iterator[Member]:
         """Every member in stored order; folders are left out."""
@@ -71,8 +70,8 @@ class Tar:
         following = self._search(at)
         if following is not None:
             self._note("further members behind the end mark; they were read as well")
-        elif self._skipped:
-            self._note("bytes behind the end mark that are no members; they were left alone")
+        else:
+            self._ends(at)
         return following
 
     def _note(self, message: str) -> None:
@@ -81,14 +80,12 @@ class Tar:
             self.notes.append(note)
 
     def _search(self, at: int) -> int | None:
-        """The next block at or after ``at`` that is a header; ``_skipped``: whether anything but zeros lay before."""
-        self._skipped = False
+        """The next block at or after ``at`` that is a header."""
         while block := bytes_at(self._file, at, CHUNK):
             if block.count(0) < len(block):
                 for start in range(0, len(block), BLOCK):
                     if is_header(block[start : start + BLOCK]):
                         return at + start
-                self._skipped = True
             at += CHUNK
         return None
 

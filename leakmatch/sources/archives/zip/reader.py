@@ -45,6 +45,7 @@ class Zip:
 
     def __init__(self, opening: Opening) -> None:
         self.notes: list[Note] = []
+        self._ends = opening.ends
         self._volumes = zip_volumes(opening.volumes, opening.pulse)
         if self._volumes is None:
             self._file, self._size = opening.file, opening.size
@@ -61,6 +62,8 @@ class Zip:
         """Every member; folders are left out. The unlisted ones, and all where there is no directory, come last."""
         directory, failure = self._directory()
         if directory is not None:
+            if self._volumes is None:
+                self._ends(self._size - directory.behind)
             failure = yield from self._listed(directory)
         if self._volumes is not None:
             failure = self._volumes.failure or failure

@@ -65,7 +65,9 @@ def test_bytes_behind_the_end_are_told():
     walk = walked(COMPRESS["gzip"](PHOTO) + b"garbage")
     assert walk.pictures == [PHOTO]
     assert walk.root.outcome is Outcome.WALKED
-    assert walk.codes_of(walk.root) == {"corrupt"}
+    assert walk.codes_of(walk.root) == {"ambiguous"}
+    assert walk.root.members == 2
+    assert (walk.below(1)[1].locator.kind, walk.below(1)[1].size) == ("appended", 7)
 
 
 @pytest.mark.parametrize("padding", [bytes(1), bytes(512), bytes(100_000)])

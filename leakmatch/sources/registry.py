@@ -123,8 +123,8 @@ def carried(beginning: bytes) -> str | None:
 
 
 def search_of(kind: str) -> Behind | None:
-    """What looks for archives that are no members of a container of this kind: in documents and videos."""
-    return Behind() if kind == "pdf" or kind in DEMUXERS else None
+    """What looks for archives that are no members of a container of this kind: in documents, texts and videos."""
+    return Behind() if kind in ("pdf", "rtf", TEXT) or kind in DEMUXERS else None
 
 
 def open_container(opening: Opening) -> Container:

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from known_differences import KNOWN, Known
 from ledgers import MEMORY_LIMIT, SECONDS_LIMIT, Defects, Ledger, Notes, Watch, counted, task_of, workers
 
+from leakmatch.locator import APPENDED
 from leakmatch.records import LOOKED_AT, ItemKind, Outcome
 from leakmatch.settings import load
 
@@ -185,7 +186,10 @@ def _containers(ledger: Ledger) -> dict[str, list[bytes]]:
     for entry in ledger.entries.values():
         if entry.kind is ItemKind.CONTAINER:
             inside[entry.locator.to_json()] += []
-        if entry.locator.parent is not None:
+        behind = entry.locator.kind == APPENDED and entry.locator.raw.startswith(
+            b"data at "
+        )  # which others do not list
+        if entry.locator.parent is not None and not behind:
             inside[entry.locator.parent.to_json()].append(entry.locator.raw)
     return inside
 

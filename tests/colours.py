@@ -43,6 +43,11 @@ class Colours:
         batch = FaceBatch(np.zeros(n, np.int32), boxes, np.tile(points, (n, 1, 1)), np.ones(n, np.float32))
         return batch, crops
 
+    def as_aligned(self, bgr: ByteArray) -> tuple[FaceBatch, ByteArray]:
+        none = np.zeros(0, np.float32)
+        batch = FaceBatch(np.zeros(0, np.int32), none.reshape(0, 4), none.reshape(0, 5, 2), none)
+        return batch, np.zeros((0, 112, 112, 3), np.uint8)
+
     def templates(
         self, faces: FaceBatch, crops: ByteArray, *, mirrored: bool
     ) -> tuple[TemplateBatch, TemplateBatch | None]:

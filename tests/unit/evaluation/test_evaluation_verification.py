@@ -172,7 +172,9 @@ def test_a_pair_that_names_nothing_is_refused(pack: Path, images: Path, tmp_path
 
 def test_an_archive_that_cannot_be_read_is_said_to_be(pack: Path, tmp_path: Path) -> None:
     (tmp_path / "i.rar").write_bytes(b"Rar!\x1a\x07\x01\0" + bytes(100))
-    with pytest.raises(UsageError, match=r"No picture was found in it\. It could not be read to its end: rar"):
+    with pytest.raises(
+        UsageError, match=r"No picture was found in it\. It could not be read to its end: it is damaged"
+    ):
         verified(pack, tmp_path / "i.rar", table(tmp_path, PAIRS))
 
 

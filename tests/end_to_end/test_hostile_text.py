@@ -190,7 +190,7 @@ def test_on_a_terminal(run: Run, scanned: tuple[Path, Done, Done], demo: Path, m
     for one in (done, listed, verified, searched, verbose):
         inert(one.out)
         inert(one.err)
-    for name in ("zip 0.zip", "locked.zip"):
+    for name in ("zip 2048.zip", "locked.zip"):
         assert name in listed.out
 
 

@@ -6,8 +6,9 @@
     sources      sources         imaging  hashing, faces   |  matching            matching   case    case
 
 >>> import leakmatch
->>> leakmatch.enroll("school.gallery", ["people/"])  # doctest: +SKIP
->>> case = leakmatch.scan(["seized.zip"], gallery="school.gallery", case="2026-17.case")  # doctest: +SKIP
+>>> keys = leakmatch.Keys(passphrase=input())  # doctest: +SKIP
+>>> leakmatch.enroll("school.gallery", ["people/"], keys=keys)  # doctest: +SKIP
+>>> case = leakmatch.scan(["seized.zip"], "school.gallery", "2026-17.case", keys=keys)  # doctest: +SKIP
 >>> leakmatch.table(case, "candidates").to_pandas()  # doctest: +SKIP
 
 The names below are loaded when they are first used, so that importing the package costs nothing.
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from leakmatch.case.tables import Table, table
     from leakmatch.errors import IntegrityError, LeakMatchError, StorageError, UsageError
     from leakmatch.gallery.store import Gallery
+    from leakmatch.sealed.keys import Keys
 
 __all__ = [
     "Case",
     "Gallery",
     "IntegrityError",
+    "Keys",
     "LeakMatchError",
     "StorageError",
     "Table",
@@ -42,6 +45,7 @@ _HOME = {
     "Case": "leakmatch.case.store",
     "Gallery": "leakmatch.gallery.store",
     "IntegrityError": "leakmatch.errors",
+    "Keys": "leakmatch.sealed.keys",
     "LeakMatchError": "leakmatch.errors",
     "StorageError": "leakmatch.errors",
     "Table": "leakmatch.case.tables",

@@ -2,7 +2,7 @@
 
 Settings are keyword arguments with the names of :class:`leakmatch.settings.Settings` (``pack``, ``workers``,
 ``expected_false``, ``threshold``, ``isolation``); what is not given comes from the settings file and the environment,
-as on the command line.
+as on the command line. ``keys`` open a sealed gallery: ``Keys(key_file=...)`` or ``Keys(passphrase=...)``.
 """
 
 from __future__ import annotations
@@ -19,16 +19,25 @@ from leakmatch.pipeline.progress import Progress, no_progress
 from leakmatch.pipeline.scan import scan as _scan
 from leakmatch.pipeline.search import SearchResult
 from leakmatch.pipeline.search import search as _search
+from leakmatch.sealed.keys import Keys
 from leakmatch.settings import load
 
 PathLike = str | os.PathLike[str]
 
 
 def enroll(
-    gallery: PathLike, sources: PathLike | Iterable[PathLike], *, progress: Progress = no_progress, **settings: Any
+    gallery: PathLike,
+    sources: PathLike | Iterable[PathLike],
+    *,
+    keys: Keys | None,
+    progress: Progress = no_progress,
+    **settings: Any,
 ) -> EnrolmentReport:
-    """Create ``gallery`` or add to it; the report names every photo that was refused. See ``leakmatch enroll``."""
-    return _enroll(Path(gallery), _paths(sources), load(settings), progress)
+    """Create ``gallery`` or add to it; the report names every photo that was refused. See ``leakmatch enroll``.
+
+    A new gallery is sealed with ``keys``; ``None``, which is to be said, leaves it without encryption.
+    """
+    return _enroll(Path(gallery), _paths(sources), load(settings), progress, keys=keys)
 
 
 def scan(
@@ -36,17 +45,20 @@ def scan(
     gallery: PathLike,
     case: PathLike,
     *,
+    keys: Keys | None = None,
     progress: Progress = no_progress,
     **settings: Any,
 ) -> Case:
     """Check ``sources`` against ``gallery``; returns the finished case, open for reading. See ``leakmatch scan``."""
-    _scan(_paths(sources), Path(gallery), Path(case), load(settings), progress)
+    _scan(_paths(sources), Path(gallery), Path(case), load(settings), progress, keys=keys)
     return Case.open(Path(case))
 
 
-def search(photos: PathLike | Iterable[PathLike], gallery: PathLike, **settings: Any) -> SearchResult:
+def search(
+    photos: PathLike | Iterable[PathLike], gallery: PathLike, *, keys: Keys | None = None, **settings: Any
+) -> SearchResult:
     """Candidates for the faces in ``photos``, strongest first; no case is written. See ``leakmatch search``."""
-    return _search(_paths(photos), Path(gallery), load(settings))
+    return _search(_paths(photos), Path(gallery), load(settings), keys=keys)
 
 
 def _paths(given: PathLike | Iterable[PathLike]) -> list[Path]:

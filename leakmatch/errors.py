@@ -4,7 +4,10 @@
     |-- UsageError                 2   a wrong option, a missing file, not a gallery
     |   `-- MissingExtra           2   an optional package is needed; the message has the install line
     |-- IntegrityError             4   tampered, truncated, or not what the case or gallery began with
-    |   `-- ModelMismatch          4   templates of two models or recipes would have been compared
+    |   |-- ModelMismatch          4   templates of two models or recipes would have been compared
+    |   |-- WrongKey               4   a sealed file, and a key that does not open it
+    |   |-- Damaged                4   bytes of a sealed file changed as a failing disk changes them, or are missing
+    |   `-- Tampered               4   a sealed file was changed by somebody: intact parts that do not belong there
     |-- StorageError               5   disk full, read-only, I/O error
     `-- ItemError                  -   one hostile or broken item; becomes a row of the ledger, ends nothing
 
@@ -16,9 +19,7 @@ Where several apply, the first of ``EXIT_PRECEDENCE`` is returned.
 from __future__ import annotations
 
 import errno
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 OK = 0
@@ -63,6 +64,18 @@ class ModelMismatch(IntegrityError):
     """Templates of two models, precisions or recipes would have been compared."""
 
 
+class WrongKey(IntegrityError):
+    """The key that was given does not open the file."""
+
+
+class Damaged(IntegrityError):
+    """Bytes of a sealed file are not those that were written: a failing disk, a broken copy, or a clumsy hand."""
+
+
+class Tampered(IntegrityError):
+    """Parts of a sealed file were exchanged, moved, put back or forged."""
+
+
 class StorageError(LeakMatchError):
     """The disk is full, read-only or failing. What was committed before is safe."""
 
@@ -101,42 +114,3 @@ def os_error(error: OSError, path: Path | str) -> LeakMatchError:
             f"{path}: {reason}. Nothing that was recorded is lost; make room and run the same command again."
         )
     return UsageError(f"{path}: {reason}.")
-
-
-# SQLite result codes by what they mean to the user (sqlite.org/rescode.html).
-_SQLITE_STORAGE = {"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"}
-_SQLITE_DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_MISMATCH"}
-_SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
-
-
-def sqlite_error(error: sqlite3.Error, path: Path | str) -> LeakMatchError:
-    """Map an SQLite error on the store at ``path`` to the tree."""
-    name = getattr(error, "sqlite_errorname", "") or ""
-    family = "_".join(name.split("_")[:2])
-    if name == "SQLITE_READONLY_ROLLBACK":
-        return StorageError(
-            f"{path}: the last run was stopped in the middle of a write, and this place is read-only. "
-            f"Copy the file together with {path}-journal to a folder that can be written."
-        )
-    if family in _SQLITE_STORAGE:
-        return StorageError(
-            f"{path}: {error}. Nothing that was recorded is lost; check the disk and run the same command again."
-        )
-    if family in _SQLITE_DAMAGED:
-        return IntegrityError(f"{path}: damaged or truncated ({error}). Restore it from a copy.")
-    if family in _SQLITE_BUSY:
-        return UsageError(f"{path}: in use by another LeakMatch process. Wait for it to end.")
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
-        return IntegrityError(f"{path}: its content is not what LeakMatch wrote ({error}).")
-    return LeakMatchError(f"{path}: {error}")
-
-
-@contextmanager
-def storage(path: Path | str) -> Iterator[None]:
-    """Map SQLite and operating system errors on the store at ``path`` to the tree."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise sqlite_error(error, path) from error
-    except OSError as error:
-        raise os_error(error, path) from error

@@ -11,6 +11,9 @@ from typing import IO
 
 from leakmatch.errors import UsageError, os_error
 
+#: How a plain store begins, and a sealed one (15 bytes).
+_STORES = (b"SQLite format 3", b"LeakMatch seale")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -44,5 +47,5 @@ def _spare_stores(target: Path) -> None:
     """Refuse to write over a case or gallery: a swapped argument would destroy the only copy."""
     if target.is_file():
         with target.open("rb") as file:
-            if file.read(15) == b"SQLite format 3":
+            if file.read(15) in _STORES:
                 raise UsageError(f"{target}: a case, gallery or other database; it is not overwritten. Name another.")

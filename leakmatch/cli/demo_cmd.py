@@ -45,6 +45,7 @@ def demo(
     from leakmatch.files import replacing
     from leakmatch.pipeline.enrol import enroll
     from leakmatch.pipeline.scan import scan
+    from leakmatch.sealed.keys import Keys, generate
     from leakmatch.settings import home
 
     settings = options.settings(workers=workers, isolation=isolation)
@@ -59,17 +60,22 @@ def demo(
             place(asset, from_dir, samples)
 
     people, archive = output / "people", output / "seized.zip"
-    gallery, case, page = output / "demo.gallery", output / "demo.case", output / "report.html"
+    gallery, key = output / "demo.gallery", output / "demo.key"
+    case, page = output / "demo.case", output / "report.html"
     if not case.exists():
         build_people(samples, people)
         build_archive(samples, archive)
-    _step(f"leakmatch enroll {gallery} {people}")
+    keys = Keys(key_file=key)
+    if not key.exists():
+        _step(f"leakmatch gallery keys generate {key}")
+        generate(key)
+    _step(f"leakmatch enroll {gallery} {people} --key-file {key}")
     with shown("Enrolling", "enrolled", "refused", quiet=False) as progress:
-        report = enroll(gallery, [people], settings, progress)
+        report = enroll(gallery, [people], settings, progress, keys=keys)
     _say(f"{report.enrolled} photos enrolled, {report.known} known already, {len(report.refused)} refused")
-    _step(f"leakmatch scan {archive} --gallery {gallery} --case {case}")
+    _step(f"leakmatch scan {archive} --gallery {gallery} --key-file {key} --case {case}")
     with shown("Scanning", "faces", "candidates", quiet=False) as progress:
-        scan([archive], gallery, case, settings, progress)
+        scan([archive], gallery, case, settings, progress, keys=keys)
     with Case.open(case) as finished:
         _print_candidates(finished, EXPECTED)
         _step(f"leakmatch report {case} -o {page}")

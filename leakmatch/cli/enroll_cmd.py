@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from leakmatch.gallery.store import Photo
     from leakmatch.pipeline.doubts import Doubts
     from leakmatch.pipeline.enrol import EnrolmentReport
+    from leakmatch.sealed.keys import Keys
     from leakmatch.settings import Settings
 
 
@@ -33,6 +34,8 @@ def enroll(
             help="Folders or archives with one folder per subject, or CSV files with columns subject_id,path[,name].",
         ),
     ],
+    key_file: options.KeyFileOption = None,
+    unsealed: options.UnsealedOption = False,
     pack: options.PackOption = None,
     workers: options.WorkersOption = None,
     engine: options.EngineOption = None,
@@ -61,16 +64,17 @@ def enroll(
         passwords=passwords and str(passwords.absolute()),
     )
     options.warn_of_isolation(settings)
+    keys = options.keys_for(gallery, key_file, unsealed=unsealed)
     with shown("Enrolling", "enrolled", "refused", quiet=quiet or as_json) as progress:
-        report = run(gallery, sources, settings, progress)
+        report = run(gallery, sources, settings, progress, keys=keys)
     if as_json:
-        found = _doubts(gallery, settings)
+        found = _doubts(gallery, settings, keys)
         body = _as_json(report) | {"doubts": found and found.to_json()}
         typer.echo(json.dumps(body, ensure_ascii=True, indent=2))
     else:
         _print(report, gallery, quiet)
         if not quiet:
-            _warn_of_doubts(gallery, settings)
+            _warn_of_doubts(gallery, settings, keys)
     if report.refused:
         raise typer.Exit(errors.INCOMPLETE)
 
@@ -94,22 +98,22 @@ def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
         )
 
 
-def _warn_of_doubts(gallery: Path, settings: Settings) -> None:
+def _warn_of_doubts(gallery: Path, settings: Settings, keys: Keys | None) -> None:
     from leakmatch.cli.doubts_text import in_brief
 
-    found = _doubts(gallery, settings)
+    found = _doubts(gallery, settings, keys)
     if found is not None:
         sys.stderr.write(in_brief(found, gallery))
 
 
-def _doubts(gallery: Path, settings: Settings) -> Doubts | None:
+def _doubts(gallery: Path, settings: Settings, keys: Keys | None) -> Doubts | None:
     """Subjects who look like one person, or one like two: no reason to fail, and none that they cannot be told."""
     from leakmatch.pipeline.doubts import quick_doubts
 
     if not gallery.exists():  # nothing was enrolled
         return None
     try:
-        return quick_doubts(gallery, settings)
+        return quick_doubts(gallery, settings, keys=keys)
     except errors.UsageError as error:
         sys.stderr.write(
             f"Not checked whether subjects look like one person, or one like two: {printable(str(error))} "

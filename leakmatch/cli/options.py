@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from leakmatch.sealed.keys import Keys
     from leakmatch.settings import Settings
 
 GalleryArgument = Annotated[Path, typer.Argument(readable=False, metavar="GALLERY", help="The gallery file.")]
@@ -63,6 +65,25 @@ PasswordsOption = Annotated[
         "password.",
     ),
 ]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        readable=False,
+        envvar="LEAKMATCH_KEY_FILE",
+        metavar="FILE",
+        help="What opens a sealed gallery: any file of 32 bytes or more, used as it is. Without one: the passphrase in "
+        "LEAKMATCH_PASSPHRASE, else it is asked for on a terminal.",
+    ),
+]
+UnsealedOption = Annotated[
+    bool,
+    typer.Option(
+        "--unsealed",
+        help="Make a new gallery without encryption: whoever has the file can recognise these people.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 IsolationOption = Annotated[
@@ -98,6 +119,24 @@ def warn_of_isolation(settings: Settings) -> None:
             "leakmatch: WARNING: weak isolation: on this machine a malicious file that takes over a worker process "
             f"could {' and '.join(missing)} (docs/isolation.md). Use a newer Linux, or a machine for this alone.\n"
         )
+
+
+def keys(key_file: Path | None) -> Keys:
+    """What the user offers to open or seal files with. The passphrase is taken out of this process's environment."""
+    from leakmatch.sealed.keys import Keys
+
+    passphrase = os.environ.pop("LEAKMATCH_PASSPHRASE", None)
+    on_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    return Keys(key_file, passphrase, _ask if on_terminal else None)
+
+
+def keys_for(gallery: Path, key_file: Path | None, *, unsealed: bool) -> Keys | None:
+    """As :func:`keys`; ``None`` where a new gallery is to be left unsealed."""
+    return None if unsealed and not gallery.exists() else keys(key_file)
+
+
+def _ask(question: str, confirm: bool) -> str:
+    return str(typer.prompt(question, hide_input=True, confirmation_prompt=confirm, err=True, default=""))
 
 
 def settings(**given: Any) -> Settings:

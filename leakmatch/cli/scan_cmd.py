@@ -40,6 +40,7 @@ def scan(
             "Needs neither --gallery nor --case, and writes nothing.",
         ),
     ] = False,
+    key_file: options.KeyFileOption = None,
     pack: options.PackOption = None,
     expected_false: options.ExpectedFalseOption = None,
     threshold: options.ThresholdOption = None,
@@ -90,7 +91,8 @@ def scan(
         _inventory(sources, settings, as_json=as_json, quiet=quiet)
         return
     with shown("Scanning", "faces", "candidates", quiet=quiet or as_json) as progress:
-        run(sources, gallery, case, settings, progress, _ignored if quiet or as_json else _announce)
+        announce = _ignored if quiet or as_json else _announce
+        run(sources, gallery, case, settings, progress, announce, keys=options.keys(key_file))
     with Case.open(case) as finished:
         _conclude(finished, as_json=as_json, quiet=quiet, fail_on_match=fail_on_match)
 

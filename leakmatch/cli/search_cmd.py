@@ -19,6 +19,7 @@ def search(
         list[Path], typer.Argument(readable=False, metavar="PHOTO...", help="Photos, folders or archives.")
     ],
     gallery: options.GalleryOption,
+    key_file: options.KeyFileOption = None,
     pack: options.PackOption = None,
     expected_false: options.ExpectedFalseOption = None,
     threshold: options.ThresholdOption = None,
@@ -48,7 +49,7 @@ def search(
         approximate=approximate,
     )
     options.warn_of_isolation(settings)
-    result = run(photos, gallery, settings)
+    result = run(photos, gallery, settings, keys=options.keys(key_file))
     candidates = [row for row in result.candidates if every or row["decision"] != "weak"]
     if as_json:
         body = {"candidates": candidates, "problems": result.problems, "photos": result.photos, "faces": result.faces}

@@ -21,8 +21,11 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray, LongArray
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
+from leakmatch.gallery.access import entry
 from leakmatch.gallery.templates import PART, StoredTemplates
 from leakmatch.records import HashBatch
+from leakmatch.sealed.file import SealedFile
+from leakmatch.sealed.keys import Keys, KeySlots
 
 APPLICATION_ID: Final = 0x4C4D4741  # "LMGA"
 VERSION: Final = 1
@@ -105,8 +108,11 @@ class Gallery(Store):
         self._about: dict[str, Any] = about
 
     @classmethod
-    def create(cls, path: Path, pack: str, model_id: str, dimension: int) -> Gallery:
-        """Create an empty gallery for templates of one model. The file must not exist."""
+    def create(cls, path: Path, pack: str, model_id: str, dimension: int, *, keys: Keys | None = None) -> Gallery:
+        """Create an empty gallery for templates of one model, sealed with ``keys``, or plain where there are none.
+
+        The file must not exist.
+        """
         about = {
             "id": secrets.token_hex(16),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -114,12 +120,38 @@ class Gallery(Store):
             "model_id": model_id,
             "dimension": dimension,
         }
-        return cls(Database.create(path, APPLICATION_ID, VERSION, SCHEMA, lambda new: new.put("gallery", about)))
+
+        def fill(new: Database) -> None:
+            new.put("gallery", about)
+            new.note(entry("create", gallery=about["id"], sealed=keys is not None))
+
+        return cls(Database.create(path, APPLICATION_ID, VERSION, SCHEMA, fill, keys))
 
     @classmethod
-    def open(cls, path: Path | str, *, writable: bool = False, steady: bool = False) -> Gallery:
-        """Open an existing gallery. ``steady``: nobody can change it until it is closed, and nobody is changing it."""
-        return cls(Database.open(Path(path), APPLICATION_ID, VERSION, "gallery", writable=writable, steady=steady))
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        keys: Keys | None = None,
+        writable: bool = False,
+        steady: bool = False,
+        action: str = "open",
+        **detail: Any,
+    ) -> Gallery:
+        """Open an existing gallery; ``keys`` open a sealed one. ``action`` and ``detail`` (JSON values) go to its log.
+
+        ``steady``: nobody can change it until it is closed, and nobody is changing it.
+        """
+        database = Database.open(
+            Path(path), APPLICATION_ID, VERSION, "gallery", keys=keys, writable=writable, steady=steady, noted=True
+        )
+        gallery = cls(database)
+        try:
+            database.note_opening(entry(action, **detail))
+        except BaseException:
+            gallery.close()
+            raise
+        return gallery
 
     # What it is
 
@@ -161,7 +193,54 @@ class Gallery(Store):
             "photos_enrolled": self._database.one("SELECT count(*) FROM photos WHERE refusal = ''"),
             "photos_refused": self._database.one("SELECT count(*) FROM photos WHERE refusal <> ''"),
             "digest": self.digest,
+            "sealed": self.sealed,
+            "bytes": self.path.stat().st_size,
         }
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is encrypted."""
+        return self._database.sealed is not None
+
+    def note(self, action: str, **detail: Any) -> None:
+        """Add to the log what is being done; ``detail``: JSON values."""
+        self._database.note_opening(entry(action, **detail))
+
+    def log(self) -> Iterator[dict[str, Any]]:
+        """The log (:mod:`leakmatch.gallery.access`), from its beginning. Raises :class:`IntegrityError`."""
+        return self._database.notes()
+
+    # Keys and space
+
+    @property
+    def slots(self) -> KeySlots:
+        """The keys that open it. Raises :class:`UsageError` where it is not sealed."""
+        return self._sealed().slots
+
+    def add_key(self, keys: Keys, label: str = "") -> None:
+        """Let ``keys`` open it, too."""
+        file = self._sealed()
+        slots = file.slots.added(keys.secret(str(self.path), new=True), file.master, label)
+        self._database.set_slots(slots, entry("add-key", key=label or slots.slots[-1].kind))
+
+    def remove_key(self, number: int) -> None:
+        """Let the key with this number, from 0, open it no more. Who has an older copy of the file can still use it."""
+        slots = self._sealed().slots
+        left = slots.without(number)
+        self._database.set_slots(left, entry("remove-key", key=slots.slots[number].label or slots.slots[number].kind))
+
+    def _sealed(self) -> SealedFile:
+        if self._database.sealed is None:
+            raise UsageError(f"{self.path}: it is not sealed, so it has no keys. Seal it: leakmatch gallery seal")
+        return self._database.sealed
+
+    def compact(self) -> None:
+        """Rewrite the file without what was removed or superseded. A sealed one gets a new data key."""
+        self._database.compact(entry("compact"))
+
+    def seal(self, keys: Keys) -> None:
+        """Rewrite the file so that ``keys``, and no others, open it, under a new master key."""
+        self._database.compact(entry("seal" if not self.sealed else "rotate-keys"), keys)
 
     def subjects(self) -> Iterator[dict[str, Any]]:
         """Each subject with the number of its enrolled and refused photos, by subject id."""
@@ -426,6 +505,11 @@ class Gallery(Store):
                     self._database.delete(table, "photo = ?", (photo,))
             self._database.delete("subjects", "subject_id = ?", (subject_id,))
         return len(photos)
+
+    def require_sound(self) -> None:
+        """Raise :class:`IntegrityError` unless the content is what was written: of a sealed gallery that is known."""
+        if not self.sealed:
+            self.verify()
 
     def verify(self) -> None:
         """Raise :class:`IntegrityError` unless the file is sound and its content is what was written."""

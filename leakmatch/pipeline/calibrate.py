@@ -25,6 +25,7 @@ from leakmatch.matching.calibration import LEAST_PAIRS, Calibration, make_calibr
 from leakmatch.matching.impostors import Impostors
 from leakmatch.pipeline.fused import SubjectTemplates
 from leakmatch.pipeline.shared import Shared, shared_pictures
+from leakmatch.sealed.keys import Keys
 from leakmatch.settings import Settings
 
 #: Of a larger gallery so many people are drawn: 25 million pairs of people and more, which take about a minute.
@@ -143,7 +144,7 @@ def _threshold(calibration: Calibration, fmr: float) -> dict[str, Any]:
     }
 
 
-def calibrate(path: Path, settings: Settings) -> OwnCalibration:
+def calibrate(path: Path, settings: Settings, *, keys: Keys | None = None) -> OwnCalibration:
     """Calibrate the gallery at ``path`` on its own people, and keep the calibration in it.
 
     The shape of the tail is that of the pack's calibration, where it has one: it takes more people to know than most
@@ -151,7 +152,7 @@ def calibrate(path: Path, settings: Settings) -> OwnCalibration:
     they are, and the shape is fitted, too. Raises :class:`UsageError` for too few people.
     """
     pack = load_pack(settings.pack)
-    with Gallery.open(path, writable=True) as gallery:
+    with Gallery.open(path, keys=keys, writable=True, action="calibrate") as gallery:
         gallery.require_model(pack.model_id)
         gallery.verify()
         before = gallery.calibration()
@@ -253,9 +254,9 @@ def _told(gallery: Gallery, one: Shared) -> dict[str, str]:
     }
 
 
-def remove_calibration(path: Path) -> bool:
+def remove_calibration(path: Path, *, keys: Keys | None = None) -> bool:
     """Take the gallery's own calibration out; whether there was one."""
-    with Gallery.open(path, writable=True) as gallery:
+    with Gallery.open(path, keys=keys, writable=True, action="calibrate") as gallery:
         there = gallery.calibration() is not None
         gallery.put_calibration(None)
     return there

@@ -26,6 +26,7 @@ from leakmatch.pipeline.calibrate import judged_by
 from leakmatch.pipeline.fused import SubjectTemplates
 from leakmatch.pipeline.shared import Shared, shared_pictures
 from leakmatch.records import LARGEST_CHANCE
+from leakmatch.sealed.keys import Keys
 from leakmatch.settings import Settings
 
 #: Two subjects are doubted from the score on that chance alone would give so many pairs of people in the whole gallery.
@@ -99,13 +100,15 @@ def no_count(done: int, total: int) -> None:
     """Keeps quiet."""
 
 
-def doubts(path: Path, settings: Settings, progress: Callable[[int, int], None] = no_count) -> Doubts:
-    """The doubts about the gallery at ``path``. ``progress``: subjects done, and all.
+def doubts(
+    path: Path, settings: Settings, progress: Callable[[int, int], None] = no_count, *, keys: Keys | None = None
+) -> Doubts:
+    """The doubts about the gallery at ``path``, which ``keys`` open. ``progress``: subjects done, and all.
 
     Raises :class:`UsageError` where neither the pack nor the gallery has a calibration.
     """
     pack = load_pack(settings.pack)
-    with Gallery.open(path, steady=True) as gallery:
+    with Gallery.open(path, keys=keys, steady=True, action="doubts") as gallery:
         gallery.require_model(pack.model_id)
         calibration = judged_by(gallery, pack)
         if calibration is None:
@@ -116,13 +119,13 @@ def doubts(path: Path, settings: Settings, progress: Callable[[int, int], None] 
         return find_doubts(gallery, calibration, progress)
 
 
-def quick_doubts(path: Path, settings: Settings) -> Doubts:
+def quick_doubts(path: Path, settings: Settings, *, keys: Keys | None = None) -> Doubts:
     """As :func:`doubts`, where that takes seconds: raises :class:`UsageError` for a gallery of more people."""
-    with Gallery.open(path) as gallery:
+    with Gallery.open(path, keys=keys, action="doubts") as gallery:
         people = gallery.info()["enrolled"]
     if people > QUICK_PEOPLE:
         raise UsageError(f"{path}: {people:,} people are more than are compared with each other without being asked.")
-    return doubts(path, settings)
+    return doubts(path, settings, keys=keys)
 
 
 def find_doubts(gallery: Gallery, calibration: Calibration, progress: Callable[[int, int], None] = no_count) -> Doubts:

@@ -26,6 +26,7 @@ from leakmatch.pipeline.start import start
 from leakmatch.pipeline.subjects import Labelled, label
 from leakmatch.pipeline.tasks import FileTask, Sink
 from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, ItemKind, QualityReason
+from leakmatch.sealed.keys import Keys
 from leakmatch.settings import Settings
 
 COMMIT_PHOTOS: Final = 128
@@ -60,22 +61,25 @@ class EnrolmentReport:
 
 
 def enroll(
-    gallery: Path, sources: Sequence[Path], settings: Settings, progress: Progress = no_progress
+    gallery: Path,
+    sources: Sequence[Path],
+    settings: Settings,
+    progress: Progress = no_progress,
+    *,
+    keys: Keys | None = None,
 ) -> EnrolmentReport:
     """Create ``gallery`` or add to it. What was committed before an exception stays; run it again to go on.
+
+    ``keys`` open a gallery that is there; a new one is sealed with them, and is plain where they are ``None``.
 
     Raises :class:`UsageError` where no photo is found, and :class:`ModelMismatch` where the gallery was made with
     another model; :class:`IntegrityError` where its hashes are of another decode.
     """
     pack = load_pack(settings.pack)
     plan = label(sources)
-    if gallery.exists():
-        with Gallery.open(gallery) as existing:
-            existing.require_model(pack.model_id)
-            require_current(existing.hash_algorithms(), str(gallery))
     runtime = make_ready(pack, settings.engine)
     with closing(start(runtime, settings, plan.inventory, mirrored=True)) as executor, deferred_interrupt() as check:
-        sink = _Sink(gallery, pack, plan, progress, check)
+        sink = _Sink(gallery, keys, pack, plan, progress, check)
         try:
             executor.run(plan.tasks(), sink)
         finally:
@@ -92,15 +96,21 @@ class _Sink(Sink):
     """Judges photos in the order they were found, whichever worker was faster."""
 
     def __init__(
-        self, path: Path, pack: Pack, plan: Labelled, progress: Progress, check_interrupt: Callable[[], None]
+        self,
+        path: Path,
+        keys: Keys | None,
+        pack: Pack,
+        plan: Labelled,
+        progress: Progress,
+        check_interrupt: Callable[[], None],
     ) -> None:
         self.report = EnrolmentReport()
-        self._path = path
+        self._path, self._keys = path, keys
         self._pack = pack
         self._plan = plan
         self._progress = progress
         self._check_interrupt = check_interrupt
-        self._gallery = Gallery.open(path, writable=True) if path.exists() else None
+        self._gallery = _opened(path, keys, pack)
         self._order: deque[tuple[int, int]] = deque()
         self._results: dict[tuple[int, int], Callable[[], None]] = {}
         self._offered: set[tuple[str, bytes]] = set()
@@ -224,11 +234,27 @@ class _Sink(Sink):
             return
         if self._gallery is None:
             self._gallery = Gallery.create(
-                self._path, self._pack.name, self._pack.model_id, self._pack.embedder.dimension
+                self._path, self._pack.name, self._pack.model_id, self._pack.embedder.dimension, keys=self._keys
             )
         stored = [photo for photo in self._refused if photo.subject_id]
         self._gallery.add(self._enrolments, stored, dict(self._plan.names))
         self._enrolments, self._refused = [], []
+
+
+def _opened(path: Path, keys: Keys | None, pack: Pack) -> Gallery | None:
+    """The gallery to add to; ``None`` where it is still to be made: the key for it is asked for now."""
+    if not path.exists():
+        if keys is not None:
+            keys.secret(str(path), new=True)
+        return None
+    gallery = Gallery.open(path, keys=keys, writable=True, action="enroll")
+    try:
+        gallery.require_model(pack.model_id)
+        require_current(gallery.hash_algorithms(), str(path))
+    except BaseException:
+        gallery.close()
+        raise
+    return gallery
 
 
 def judge(analysis: ImageAnalysis) -> tuple[str, str, int]:

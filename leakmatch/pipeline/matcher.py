@@ -69,7 +69,7 @@ def require_searchable(gallery: Gallery, pack: Pack) -> None:
     gallery.require_model(pack.model_id)
     require_current(gallery.hash_algorithms(), str(gallery.path))
     gallery.require_enrolled()
-    gallery.verify()
+    gallery.require_sound()
 
 
 class Matcher:

@@ -25,6 +25,7 @@ from leakmatch.pipeline.second_look import SecondLooks
 from leakmatch.pipeline.start import Inventory, start, take_inventory
 from leakmatch.pipeline.tasks import FileTask, Ranges
 from leakmatch.records import STORED_BAND
+from leakmatch.sealed.keys import Keys
 from leakmatch.settings import AUTO, ENGINES, Settings, usable_cores
 
 
@@ -35,13 +36,17 @@ def scan(
     settings: Settings,
     progress: Progress = no_progress,
     announce: Callable[[Mapping[str, Any]], None] = lambda run: None,
+    *,
+    keys: Keys | None = None,
 ) -> None:
     """Check ``sources`` against ``gallery`` into ``case``; continues the case if it exists.
 
     On any exception, ``KeyboardInterrupt`` included, what was looked at before is committed or will be looked at again
     by the next call with the same arguments. ``announce`` is told what the run is about to do, as the case records it,
-    before the first item is read. Raises :class:`UsageError`, :class:`IntegrityError` (a source, the
-    gallery, the pack or a setting is not what the case began with) or :class:`StorageError`.
+    before the first item is read. ``keys`` open a sealed gallery.
+
+    Raises :class:`UsageError`, :class:`IntegrityError` (a source, the gallery, the pack or a setting is not what the
+    case began with) or :class:`StorageError`.
     """
     refuse_case_inside(case, sources)
     pack = load_pack(settings.pack)
@@ -49,7 +54,7 @@ def scan(
     runtime = make_ready(pack, _engine(case, settings))
     with (
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
-        Gallery.open(gallery, steady=True) as opened,
+        Gallery.open(gallery, keys=keys, steady=True, action="scan", case=str(case.absolute())) as opened,
     ):
         require_searchable(opened, pack)
         calibration = calibration_for(opened, pack, settings)

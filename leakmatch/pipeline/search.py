@@ -20,6 +20,7 @@ from leakmatch.pipeline.second_look import Face, is_near, look_again
 from leakmatch.pipeline.start import start, take_inventory
 from leakmatch.pipeline.tasks import Executor, FileTask, Sink
 from leakmatch.records import Entry, ImageAnalysis, Outcome
+from leakmatch.sealed.keys import Keys
 from leakmatch.settings import Settings
 
 
@@ -34,14 +35,17 @@ class SearchResult:
     approximate: dict[str, Any] | None = None  #: what was measured of an approximate search; ``None``: exact
 
 
-def search(photos: Sequence[Path], gallery: Path, settings: Settings) -> SearchResult:
-    """Candidates for every face in ``photos`` (files, folders or archives), strongest first within a face."""
+def search(photos: Sequence[Path], gallery: Path, settings: Settings, *, keys: Keys | None = None) -> SearchResult:
+    """Candidates for every face in ``photos`` (files, folders or archives), strongest first within a face.
+
+    ``keys`` open a sealed gallery.
+    """
     pack = load_pack(settings.pack)
     inventory = take_inventory(photos)
     runtime = make_ready(pack, settings.engine)
     with (
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
-        Gallery.open(gallery, steady=True) as opened,
+        Gallery.open(gallery, keys=keys, steady=True, action="search") as opened,
     ):
         require_searchable(opened, pack)
         calibration = calibration_for(opened, pack, settings)

@@ -12,10 +12,24 @@ from pathlib import Path
 import pytest
 from commands import Done, Run
 
+from leakmatch.sealed.keys import generate
+
 
 @pytest.fixture(scope="session")
-def run(pack_home: Path) -> Run:
-    """``leakmatch ARGUMENTS`` with the tests' model store; ``file_limit``: the largest file it may write, in bytes."""
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The key file of every gallery that these tests make."""
+    path = tmp_path_factory.mktemp("key") / "test.key"
+    generate(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(pack_home: Path, key: Path) -> Run:
+    """``leakmatch ARGUMENTS`` with the tests' model store and key file.
+
+    ``file_limit``: the largest file it may write, in bytes.
+    """
+    tests = {"LEAKMATCH_HOME": str(pack_home), "LEAKMATCH_WORKERS": "2", "LEAKMATCH_KEY_FILE": str(key)}
 
     def command(*arguments: str | Path, file_limit: int | None = None, **environment: str) -> Done:
         limit: Callable[[], None] | None = None
@@ -27,7 +41,7 @@ def run(pack_home: Path) -> Run:
             text=True,
             timeout=300,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "LEAKMATCH_HOME": str(pack_home), "LEAKMATCH_WORKERS": "2", **environment},
+            env={**os.environ, **tests, **environment},
             preexec_fn=limit,
         )
         assert "Traceback" not in done.stderr, done.stderr

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leakmatch import database
+from leakmatch import engine
 from leakmatch.case.batch import Batch
 from leakmatch.case.export import write
 from leakmatch.case.store import Case
@@ -321,7 +321,7 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path, kit):
 
 
 def test_a_writer_waits_for_a_reader_who_sees_one_state(tmp_path, kit, monkeypatch):
-    monkeypatch.setattr(database, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "_WAIT_MILLISECONDS", 50)
     path = kit.write_sample(tmp_path / "w.case", finished=False)
 
     def scan() -> None:
@@ -345,8 +345,8 @@ def test_a_writer_waits_for_a_reader_who_sees_one_state(tmp_path, kit, monkeypat
 
 
 def test_a_writer_gives_up_on_a_reader_who_never_leaves_and_loses_nothing(tmp_path, kit, monkeypatch):
-    monkeypatch.setattr(database, "_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(database, "_WAITS", 2)
+    monkeypatch.setattr(engine, "_WAIT_MILLISECONDS", 20)
+    monkeypatch.setattr(engine, "_WAITS", 2)
     path = kit.write_sample(tmp_path / "w.case", finished=False)
     with Case.resume(path) as writer, Case.open(path) as reader:
         digest = writer.digest

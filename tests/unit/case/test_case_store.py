@@ -214,14 +214,14 @@ def test_a_case_without_its_gallery_is_an_integrity_error(tmp_path, kit):
 
 def _tamper(path, statement):
     """Change a case and make its digest fit again."""
-    from leakmatch import database
+    from leakmatch.row_digest import MODULUS, row_digest
 
     connection = sqlite3.connect(path)
     with connection:
         assert connection.execute(statement).rowcount > 0
         tables = [n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = ((t, row) for t in tables if t != "digest" for row in connection.execute(f"SELECT * FROM {t}"))
-        total = sum(database._row_hash(table, row) for table, row in rows) % database._MODULUS
+        total = sum(row_digest(table, row) for table, row in rows) % MODULUS
         connection.execute("UPDATE digest SET value = ?", (total.to_bytes(32, "big"),))
     connection.close()
 
@@ -230,7 +230,7 @@ def test_rows_are_hashed_as_the_readable_reference_does():
     """Type, length and value of each column; a number by its value."""
     import hashlib
 
-    from leakmatch.database import _row_hash
+    from leakmatch.row_digest import row_digest
 
     def reference(table, row):
         text = table.encode() + b"\0"
@@ -248,4 +248,4 @@ def test_rows_are_hashed_as_the_readable_reference_does():
 
     rows = [(1, 1.0, "1", b"1", None, "None", ""), (-0.0, 0.5, "\udcff'\"\u202e", b"", 10**18, 1e300), (), ("x" * 999,)]
     for row in [*rows, *rows, *[(n, n / 7, f"name {n}") for n in range(9000)]]:
-        assert _row_hash("items", row) == reference("items", row)
+        assert row_digest("items", row) == reference("items", row)

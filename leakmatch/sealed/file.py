@@ -1,0 +1,597 @@
+"""A sealed file: numbered pages and a log of entries, encrypted, authenticated, and only ever appended to.
+
+A page that is written again is appended again; the newest one counts. A commit ends with a block that vouches, by a
+digest over the tags of all blocks, for everything before it; then the *root* at the beginning of the file is set to the
+new end. So
+
+* a block that was exchanged, moved or put back does not fit the digest, wherever it is;
+* a file that was cut is shorter than its root says;
+* what comes after the root's end is a commit that was interrupted: it counts if it is whole, and else never was.
+
+What nobody can tell from the file alone: that *all* of it was put back to an earlier state (docs/security.md).
+
+All is checked when a file is opened, what is superseded too. Old pages stay in the file until it is compacted.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Self
+
+from leakmatch.errors import Damaged, IntegrityError, Tampered, UsageError, os_error
+from leakmatch.sealed.blocks import MARK, OVERHEAD, Blocks, Head, Kind, tag_of
+from leakmatch.sealed.header import (
+    BLOCKS_AT,
+    KEY_PAGE_BYTES,
+    MAGIC,
+    ROOT_AT,
+    ROOT_BYTES,
+    KeyPage,
+    Tail,
+    pack_root,
+    parse_root,
+)
+from leakmatch.sealed.keys import Keys, KeySlots, Secret
+from leakmatch.sealed.locks import end_held, hold_content
+
+log = logging.getLogger(__name__)
+
+#: The most bytes of a page; all but the last page of a stream have as many.
+PAGE_BYTES: Final = 16384
+
+#: What the first entry of a log follows; each other follows the SHA-256 of the one before.
+_NO_ENTRY: Final = bytes(32)
+_COMMIT: Final = struct.Struct("<QQ32s")  # pages, entries, digest over the tags of all blocks before
+_BUFFER: Final = 4 << 20
+_READ_ONLY: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class SealedFile:
+    """One sealed file. Use it as a context manager, or close it.
+
+    All methods raise :class:`Damaged` or :class:`Tampered` for what is not authentic, ``OSError`` for a failing disk.
+    """
+
+    def __init__(self, path: Path, descriptor: int, *, writable: bool) -> None:
+        self.path = path
+        self.writable = writable
+        #: What an interrupted change left behind, in a sentence; empty in a file that was closed well.
+        self.recovered = ""
+        self._descriptor = descriptor
+        self._what = str(path)
+        self._offsets, self._sequences = array("Q"), array("Q")
+        self._entries = array("Q")
+        self._pending: dict[int, tuple[int, int]] = {}
+        self._pending_entries: list[int] = []
+        self._buffer = bytearray()
+        self._holding = ExitStack()
+
+    # Making and opening
+
+    @classmethod
+    def create(cls, path: Path, page: KeyPage, master: bytes) -> SealedFile:
+        """A new file without content, readable by its owner only. The file must not exist. Nobody else may know it."""
+        keys = page.opened(master, str(path))
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        made = cls(path, descriptor, writable=True)
+        try:
+            made._take(page, master)
+            made._tail = made._start()
+            made._reset()
+            packed = page.packed(keys)
+            made._write(0, packed + packed + pack_root(made._tail, keys).ljust(ROOT_BYTES, b"\0"))
+            os.fsync(descriptor)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    @classmethod
+    def open(
+        cls, path: Path, keys: Keys, *, content: str = "", change: bool = False, lenient: bool = False
+    ) -> SealedFile:
+        """Open, check everything, and complete or take back a commit that was interrupted.
+
+        ``content``: "alone" or "shared", how it is held until the file is closed; empty for a reader to whom a state
+        is as good as the next. ``change``: raise :class:`StorageError` where the file cannot be written; else it is
+        read as it is. ``lenient``: take what is intact, for salvage; :attr:`lost` counts the rest.
+
+        Raises :class:`UsageError` (no key, in use) or :class:`WrongKey`, too.
+        """
+        descriptor, writable = _descriptor(path, change=change)
+        opened = cls(path, descriptor, writable=writable)
+        try:
+            if content:
+                hold_content(descriptor, path, shared=content == "shared")
+            page, mend = opened._key_page(keys.secret(str(path)), lenient=lenient)
+            with opened._end():
+                opened._read_all(page, lenient=lenient)
+                if opened.writable and not lenient:
+                    opened._mend(page, mend)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def hold(self) -> None:
+        """Hold the content alone until it is closed, as :meth:`open` does with ``content="alone"``."""
+        hold_content(self._descriptor, self.path, shared=False)
+
+    def close(self) -> None:
+        """Close the file; what was not committed is gone."""
+        with suppress(OSError):  # a failing disk: the next who opens it takes back what is left of it
+            self.rollback()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What is in it
+
+    @property
+    def slots(self) -> KeySlots:
+        """The keys that open it."""
+        return self._page.slots
+
+    @property
+    def identity(self) -> str:
+        """A random identity of this file, in hexadecimal; compaction gives another."""
+        return self._page.identity.hex()
+
+    @property
+    def pages(self) -> int:
+        """The number of pages, with those that are not committed."""
+        return self._pages
+
+    @property
+    def commits(self) -> int:
+        """How often it was changed or opened."""
+        return self._tail.commits
+
+    @property
+    def chain(self) -> str:
+        """A digest over everything ever appended, in hexadecimal: equal for equal files only."""
+        return self._tail.chain.hex()
+
+    @property
+    def size(self) -> int:
+        """Bytes up to the end of the last commit."""
+        return self._tail.end
+
+    @property
+    def live(self) -> int:
+        """Bytes that a compacted file of the same pages and entries would about have."""
+        return BLOCKS_AT + len(self._offsets) * (OVERHEAD + PAGE_BYTES) + 512 * len(self._entries)
+
+    def read(self, page: int) -> bytes:
+        """The content of a page, from 0. A page that was never written is empty."""
+        offset, sequence = self._pending.get(page) or (
+            (self._offsets[page], self._sequences[page]) if page < len(self._offsets) else (0, 0)
+        )
+        if not offset:
+            return b""
+        return self._content(offset, Kind.PAGE, sequence, page)
+
+    def entries(self) -> Iterator[bytes]:
+        """The entries of the log, from the first. Raises :class:`Tampered` where one does not follow the other."""
+        head = _NO_ENTRY
+        for number, offset in enumerate(self._entries):
+            content = self._content(offset, Kind.ENTRY, None, number)
+            if content[: len(head)] != head:
+                raise Tampered(f"{self._what}: its log was changed: an entry does not follow the one before.")
+            head = hashlib.sha256(content).digest()
+            yield content[len(head) :]
+
+    def _content(self, offset: int, kind: Kind, sequence: int | None, number: int) -> bytes:
+        block = self._at(offset, OVERHEAD + PAGE_BYTES)
+        head = Head.parse(block)
+        if head is None or head.kind != kind or head.number != number or sequence not in (None, head.sequence):
+            raise Tampered(f"{self._what}: changed while it is open.")
+        return self._blocks.open(memoryview(block)[: head.size], self._what)
+
+    def _at(self, offset: int, size: int) -> bytes:
+        start = offset - self._flushed
+        if start >= 0:
+            return bytes(self._buffer[start : start + size])
+        if offset + size > self._flushed and self._buffer:
+            self._flush()
+        return os.pread(self._descriptor, size, offset)
+
+    # Changing it
+
+    def write(self, page: int, content: bytes) -> None:
+        """Set a page; it counts from the next commit on."""
+        self._begin()
+        self._pending[page] = self._append(Kind.PAGE, page, content)
+        self._pages = max(self._pages, page + 1)
+
+    def resize(self, pages: int) -> None:
+        """Drop the pages from ``pages`` on."""
+        self._begin()
+        self._pages = pages
+        self._pending = {page: place for page, place in self._pending.items() if page < pages}
+
+    def commit(self, entries: Sequence[bytes] = ()) -> None:
+        """Make all that was written, and ``entries`` of the log, durable: all of it or nothing."""
+        if not (entries or self._pending or self._pages != self._tail.pages):
+            return
+        self._begin()
+        for number, entry in enumerate(entries, self._tail.entries):
+            content = self._log_head + entry
+            self._pending_entries.append(self._append(Kind.ENTRY, number, content)[0])
+            self._log_head = hashlib.sha256(content).digest()
+        known = self._tail.entries + len(entries)
+        digest = self._hash.digest()
+        self._append(Kind.COMMIT, self._tail.commits, _COMMIT.pack(self._pages, known, digest))
+        self._flush()
+        os.fsync(self._descriptor)
+        tail = Tail(
+            end=self._flushed,
+            sequence=self._sequence,
+            commits=self._tail.commits + 1,
+            entries=known,
+            pages=self._pages,
+            chain=_chain(digest, self._last_tag),
+            generation=self._page.generation,
+        )
+        self._write_root(tail)
+        self._apply(tail)
+        self._holding.close()
+
+    def rollback(self) -> None:
+        """Forget what was written since the last commit."""
+        if self._pending or self._buffer or self._pending_entries or self._holding_end:
+            self._reset()
+            try:
+                os.ftruncate(self._descriptor, self._tail.end)
+            finally:
+                self._holding.close()
+                self._holding_end = False
+
+    def set_slots(self, slots: KeySlots, entries: Sequence[bytes] = ()) -> None:
+        """Change the keys that open it, and note it in the log."""
+        self._begin()
+        page = self._page.with_slots(slots)
+        self._write_key_page(page, 0)
+        self._write_key_page(page, 1)
+        self._page = page
+        self.commit(entries)
+
+    def forget_keys(self) -> None:
+        """Overwrite the keys, so that what this file holds can never be read again. For a file that was replaced."""
+        self._write(0, os.urandom(BLOCKS_AT))
+        os.fsync(self._descriptor)
+        os.ftruncate(self._descriptor, 0)
+
+    def successor(self, path: Path) -> SealedFile:
+        """A new, empty file that the same keys open; it has another identity and data key."""
+        return SealedFile.create(path, KeyPage.new(self.slots, self._master), self._master)
+
+    @property
+    def master(self) -> bytes:
+        """The master key, for a new slot."""
+        return self._master
+
+    # Within
+
+    _tail: Tail
+    _page: KeyPage
+    _master: bytes
+    _flushed: int
+    _sequence: int
+    _pages: int
+    _last_tag: bytes
+    _log_head: bytes = _NO_ENTRY
+    _committed_head: bytes = _NO_ENTRY
+    _holding_end: bool = False
+    lost: int = 0
+
+    def _take(self, page: KeyPage, master: bytes) -> None:
+        self._page, self._master = page, master
+        self._keys = page.opened(master, self._what)
+        self._blocks = Blocks(self._keys.blocks)
+
+    def _start(self) -> Tail:
+        """The state of a file without blocks."""
+        return Tail(BLOCKS_AT, 0, 0, 0, 0, hashlib.sha256(self._page.identity).digest(), self._page.generation)
+
+    def _reset(self) -> None:
+        """Back to the last commit."""
+        tail = self._tail
+        self._pending, self._pending_entries = {}, []
+        self._buffer.clear()
+        self._log_head = self._committed_head
+        self._flushed, self._sequence, self._pages = tail.end, tail.sequence, tail.pages
+        self._hash = hashlib.sha256(tail.chain)
+
+    def _key_page(self, secret: Secret, *, lenient: bool) -> tuple[bytes, bool]:
+        """The key page that counts, unlocked; whether the other is to be written after it."""
+        pages = [self._at_disk(n * KEY_PAGE_BYTES, KEY_PAGE_BYTES) for n in (0, 1)]
+        first, second = (self._parsed(page) for page in pages)
+        intact = first or second
+        if intact is None:
+            raise Damaged(f"{self._what}: damaged: neither copy of its key slots is what was written. Restore it.")
+        self._take(intact, intact.slots.unlock(secret, self._what))
+        packed = pages[0] if first else pages[1]
+        KeyPage.authenticate(packed, self._keys, self._what)
+        if first is None or second is None:
+            if lenient:
+                self.lost += 1
+                return packed, False
+            raise Damaged(f"{self._what}: damaged: one of the two copies of its key slots is not what was written.")
+        KeyPage.authenticate(pages[1], self._keys, self._what)
+        if pages[0] != pages[1] and first.generation != second.generation + 1:
+            raise Tampered(f"{self._what}: tampered with: the two copies of its key slots are of different times.")
+        return packed, pages[0] != pages[1]
+
+    def _parsed(self, page: bytes) -> KeyPage | None:
+        try:
+            return KeyPage.parse(page, self._what)
+        except Damaged as error:
+            log.info("%s", error)
+            return None
+
+    def _read_all(self, page: bytes, *, lenient: bool) -> None:
+        """Check every block, and learn where the newest pages are."""
+        root = self._root(lenient=lenient)
+        self._tail = self._start()
+        self._reset()
+        if root is not None and self._page.generation - root.generation not in (0, 1):
+            raise Tampered(f"{self._what}: tampered with: its key slots are of another time than its content.")
+        size = os.fstat(self._descriptor).st_size
+        if root is not None and size < root.end and not lenient:
+            raise Damaged(
+                f"{self._what}: truncated: {root.end - size:,} bytes are missing at its end. Restore it from a copy, "
+                "or save what is left with `leakmatch gallery verify --salvage NEW`."
+            )
+        if lenient:
+            self._read_leniently(size)
+            return
+        assert root is not None  # _root raises where it is not lenient
+        self._read_to(root.end)
+        if replace(self._tail, generation=root.generation) != root:
+            raise Tampered(f"{self._what}: tampered with: its content is not that of its root.")
+        try:
+            self._read_to(size)
+        except IntegrityError as error:
+            log.info("%s: behind the last commit: %s", self._what, error)
+        self._reset()
+        if self._tail.end != root.end:
+            self.recovered = "a change that was interrupted was completed"
+        elif size != root.end:
+            self.recovered = "a change that was interrupted was taken back"
+        self._tail = replace(self._tail, generation=root.generation)
+
+    def _root(self, *, lenient: bool) -> Tail | None:
+        try:
+            return parse_root(self._at_disk(ROOT_AT, ROOT_BYTES), self._keys, self._what)
+        except IntegrityError:
+            if not lenient:
+                raise
+            self.lost += 1
+            return None
+
+    def _read_to(self, end: int) -> None:
+        """Check the blocks from the tail up to ``end``, commit by commit."""
+        for offset, head, block in _blocks(self._descriptor, self._tail.end, end, self._what):
+            content = self._blocks.open(block, self._what)
+            if head.sequence != self._sequence:
+                raise Tampered(f"{self._what}: tampered with: its blocks are not in the order they were written.")
+            self._sequence += 1
+            if head.kind == Kind.COMMIT:
+                pages, entries, digest = _COMMIT.unpack(content)
+                if digest != self._hash.digest() or head.number != self._tail.commits:
+                    raise Tampered(f"{self._what}: tampered with: its blocks are not those that were committed.")
+                self._pages = pages
+                tag = tag_of(block)
+                self._flushed = offset + head.size
+                self._apply(
+                    Tail(
+                        self._flushed,
+                        self._sequence,
+                        self._tail.commits + 1,
+                        entries,
+                        pages,
+                        _chain(digest, tag),
+                        self._page.generation,
+                    )
+                )
+                continue
+            self._hash.update(tag_of(block))
+            if head.kind == Kind.PAGE:
+                self._pending[head.number] = (offset, head.sequence)
+            else:
+                self._pending_entries.append(offset)
+                self._log_head = hashlib.sha256(content).digest()
+
+    def _read_leniently(self, size: int) -> None:
+        """Take every authentic block, in the order of the file. Pages of a commit whose end is lost are taken, too."""
+        offset = BLOCKS_AT
+        while offset < size:
+            part = self._at_disk(offset, OVERHEAD + PAGE_BYTES)
+            head = Head.parse(part)
+            try:
+                if head is None or head.size > len(part):
+                    raise Damaged(self._what)
+                content = self._blocks.open(memoryview(part)[: head.size], self._what)
+            except IntegrityError:
+                self.lost += 1
+                offset = self._next_block(offset + 1, size)
+                continue
+            if head.kind == Kind.PAGE:
+                self._pending[head.number] = (offset, head.sequence)
+            elif head.kind == Kind.ENTRY:
+                self._entries.append(offset)
+            else:
+                self._pages = _COMMIT.unpack(content)[0]
+            offset += head.size
+        self._pages = max(self._pages, max(self._pending, default=-1) + 1)
+        self._flushed = size
+
+    def _next_block(self, offset: int, size: int) -> int:
+        while offset < size:
+            part = self._at_disk(offset, _BUFFER)
+            found = part.find(MARK)
+            if found >= 0:
+                return offset + found
+            offset += max(len(part) - len(MARK) + 1, 1)
+        return size
+
+    def _mend(self, page: bytes, copy: bool) -> None:
+        """Complete what was interrupted: the second key page, the root, the end of the file."""
+        if copy:
+            self._write(KEY_PAGE_BYTES, page)
+            os.fsync(self._descriptor)
+            self.recovered = self.recovered or "a change of its keys that was interrupted was completed"
+        if self.recovered or self._tail.generation != self._page.generation:
+            self._tail = replace(self._tail, generation=self._page.generation)
+            os.ftruncate(self._descriptor, self._tail.end)
+            self._write_root(self._tail)
+
+    def _begin(self) -> None:
+        """Hold the end of the file until the commit, and begin where others have left it."""
+        if self._holding_end:
+            return
+        if not self.writable:
+            raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), str(self.path))
+        self._holding.enter_context(self._end())
+        self._holding_end = True
+        self._holding.callback(self._let_go)
+        root = self._root(lenient=False)
+        if root is not None and root.end != self._tail.end:
+            self._catch_up(root)
+        if os.fstat(self._descriptor).st_size != self._tail.end:
+            os.ftruncate(self._descriptor, self._tail.end)
+
+    def _let_go(self) -> None:
+        self._holding_end = False
+
+    def _catch_up(self, root: Tail) -> None:
+        """Another process has appended to the log."""
+        before = self._tail.pages, bytes(self._offsets)
+        self._read_to(root.end)
+        if self._tail != root:
+            raise Tampered(f"{self._what}: changed while it is open.")
+        if before != (self._tail.pages, bytes(self._offsets)):
+            raise UsageError(f"{self._what}: changed by another LeakMatch process meanwhile. Run the command again.")
+
+    def _end(self) -> ExitStack:
+        """Hold the end, where the file can be written."""
+        stack = ExitStack()
+        if self.writable:
+            stack.enter_context(end_held(self._descriptor, self.path))
+            if self._replaced():
+                stack.close()
+                raise UsageError(f"{self._what}: replaced by another process meanwhile. Run the command again.")
+        return stack
+
+    def _replaced(self) -> bool:
+        try:
+            now, own = self.path.stat(), os.fstat(self._descriptor)
+        except FileNotFoundError:
+            return False  # a file under a name of its own, or removed: nobody else will append to it
+        return (now.st_dev, now.st_ino) != (own.st_dev, own.st_ino)
+
+    def _append(self, kind: Kind, number: int, content: bytes) -> tuple[int, int]:
+        """Where the block will be, and its sequence number."""
+        place = self._flushed + len(self._buffer), self._sequence
+        block = self._blocks.seal(kind, self._sequence, number, content)
+        self._last_tag = tag_of(block)
+        self._hash.update(self._last_tag)
+        self._sequence += 1
+        self._buffer += block
+        if len(self._buffer) >= _BUFFER:
+            self._flush()
+        return place
+
+    def _flush(self) -> None:
+        self._write(self._flushed, self._buffer)
+        self._flushed += len(self._buffer)
+        self._buffer.clear()
+
+    def _apply(self, tail: Tail) -> None:
+        """The pending pages and entries are committed."""
+        for column, at in ((self._offsets, 0), (self._sequences, 1)):
+            if len(column) < tail.pages:
+                column.extend([0] * (tail.pages - len(column)))
+            del column[tail.pages :]
+            for page, place in self._pending.items():
+                if page < tail.pages:
+                    column[page] = place[at]
+        self._entries.extend(self._pending_entries)
+        self._committed_head = self._log_head
+        self._pending, self._pending_entries = {}, []
+        self._hash = hashlib.sha256(tail.chain)
+        self._tail = tail
+
+    def _write_root(self, tail: Tail) -> None:
+        self._write(ROOT_AT, pack_root(tail, self._keys))
+        os.fsync(self._descriptor)
+
+    def _write_key_page(self, page: KeyPage, copy: int) -> None:
+        if copy == 0:
+            self._packed = page.packed(self._keys)
+        self._write(copy * KEY_PAGE_BYTES, self._packed)
+        os.fsync(self._descriptor)
+
+    def _write(self, offset: int, data: bytes | bytearray) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                written = os.pwrite(self._descriptor, view, offset)
+                view, offset = view[written:], offset + written
+        finally:
+            view.release()
+
+    def _at_disk(self, offset: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether the file begins as a sealed one."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def _chain(digest: bytes, tag: bytes) -> bytes:
+    return hashlib.sha256(digest + tag).digest()
+
+
+def _descriptor(path: Path, *, change: bool) -> tuple[int, bool]:
+    try:
+        return os.open(path, os.O_RDWR), True
+    except OSError as error:
+        if change or error.errno not in _READ_ONLY:
+            raise os_error(error, path) from error
+    try:
+        return os.open(path, os.O_RDONLY), False
+    except OSError as error:
+        raise os_error(error, path) from error
+
+
+def _blocks(descriptor: int, start: int, end: int, what: str) -> Iterator[tuple[int, Head, memoryview]]:
+    """The blocks between two offsets. A block is to be used before the next is asked for."""
+    offset, data = start, memoryview(b"")
+    while offset < end:
+        head = Head.parse(data)
+        if head is None or head.size > len(data):
+            data = memoryview(os.pread(descriptor, min(_BUFFER, end - offset), offset))
+            head = Head.parse(data)
+            if head is None or head.size > len(data):
+                raise Damaged(f"{what}: damaged: a block is not what was written.")
+        yield offset, head, data[: head.size]
+        data, offset = data[head.size :], offset + head.size

@@ -129,7 +129,7 @@ class Database:
             raise os_error(error, path) from error
         with storage(path):
             if head.startswith(MAGIC):
-                engine: Engine = _sealed(path, keys or Keys(), writable=writable, steady=steady)
+                engine: Engine = _sealed(path, keys or Keys(), what, writable=writable, steady=steady)
             elif head == SQLITE_MAGIC:
                 # A writer that was killed left a journal, which takes write access to roll back, also for a reader.
                 note = noted and os.access(path, os.W_OK)
@@ -445,12 +445,14 @@ def _plain(path: Path, *, writable: bool, recover: bool = False, steady: bool = 
         raise
 
 
-def _sealed(path: Path, keys: Keys, *, writable: bool, steady: bool) -> SealedTables:
+def _sealed(path: Path, keys: Keys, what: str, *, writable: bool, steady: bool) -> SealedTables:
     content = "alone" if writable else "shared" if steady else ""
     file = SealedFile.open(path, keys, content=content, change=writable)
     if file.recovered:
         log.warning("%s: %s.", path, file.recovered)
     try:
+        if not file.read(0).startswith(SQLITE_MAGIC):
+            raise UsageError(f"{path}: sealed, but not a LeakMatch {what}.")
         return SealedTables(file)
     except BaseException:
         file.close()

@@ -12,7 +12,7 @@ byte  field      meaning
 40               ciphertext, its tag (16 bytes), CRC-32 of all before it in the block
 ====  =========  =====================================================================
 
-The tag vouches for the header too. The check sum tells bytes that a disk has changed, which do not fit it, from a block
+The tag vouches for the header too, and for where in the file the block is. The check sum tells bytes that a disk has changed, which do not fit it, from a block
 that somebody has made or moved.
 """
 
@@ -33,6 +33,7 @@ from leakmatch.sealed.keys import NONCE_BYTES, TAG_BYTES
 
 _HEAD: Final = struct.Struct("<4sB3sIQQ12s")
 _CRC: Final = struct.Struct("<I")
+_OFFSET: Final = struct.Struct("<Q")
 _MARK: Final = b"LMBK"
 _ZEROS: Final = b"\0\0\0"
 _MOST: Final = 1 << 24
@@ -42,6 +43,10 @@ HEAD_BYTES: Final = _HEAD.size
 OVERHEAD: Final = HEAD_BYTES + TAG_BYTES + _CRC.size
 
 MARK: Final = _MARK
+
+#: What a commit block holds: pages and entries in all, the sequence number of the first block of the commit, and a
+#: digest over the tags of all blocks before; then the number of each page that was written, in order (4 bytes each).
+COMMIT: Final = struct.Struct("<QQQ32s")
 
 
 class Kind(IntEnum):
@@ -78,14 +83,14 @@ class Blocks:
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
 
-    def seal(self, kind: Kind, sequence: int, number: int, content: bytes) -> bytes:
-        """A whole block."""
+    def seal(self, kind: Kind, sequence: int, number: int, content: bytes, offset: int) -> bytes:
+        """A whole block, for this place in the file."""
         head = _HEAD.pack(_MARK, kind, _ZEROS, len(content), sequence, number, os.urandom(NONCE_BYTES))
-        block = head + self._cipher.encrypt(head[-NONCE_BYTES:], content, head)
+        block = head + self._cipher.encrypt(head[-NONCE_BYTES:], content, head + _OFFSET.pack(offset))
         return block + _CRC.pack(zlib.crc32(block))
 
-    def open(self, block: bytes | memoryview, what: str) -> bytes:
-        """The content of a whole block.
+    def open(self, block: bytes | memoryview, offset: int, what: str) -> bytes:
+        """The content of the whole block that was found at ``offset``.
 
         Raises :class:`Damaged` where its check sum does not fit either, and :class:`Tampered` where it does.
         """
@@ -94,7 +99,9 @@ class Blocks:
             if end < HEAD_BYTES + TAG_BYTES:
                 raise InvalidTag
             content = self._cipher.decrypt(
-                block[HEAD_BYTES - NONCE_BYTES : HEAD_BYTES], block[HEAD_BYTES:end], block[:HEAD_BYTES]
+                block[HEAD_BYTES - NONCE_BYTES : HEAD_BYTES],
+                block[HEAD_BYTES:end],
+                bytes(block[:HEAD_BYTES]) + _OFFSET.pack(offset),
             )
         except InvalidTag as error:
             raise self._wrong(block, what) from error
@@ -105,7 +112,7 @@ class Blocks:
     def _wrong(self, block: bytes | memoryview, what: str) -> IntegrityError:
         end = len(block) - _CRC.size
         if end > 0 and _CRC.unpack_from(block, end)[0] == zlib.crc32(block[:end]):
-            return Tampered(f"{what}: tampered with: a block was forged, or comes from another file.")
+            return Tampered(f"{what}: tampered with: a block was forged, or belongs elsewhere.")
         return Damaged(f"{what}: damaged: a block is not what was written.")
 
 

@@ -19,7 +19,6 @@ import errno
 import hashlib
 import logging
 import os
-import struct
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from leakmatch.errors import Damaged, IntegrityError, Tampered, UsageError, os_error
-from leakmatch.sealed.blocks import MARK, OVERHEAD, Blocks, Head, Kind, tag_of
+from leakmatch.sealed.blocks import COMMIT, OVERHEAD, Blocks, Head, Kind, tag_of
 from leakmatch.sealed.header import (
     BLOCKS_AT,
     KEY_PAGE_BYTES,
@@ -40,6 +39,7 @@ from leakmatch.sealed.header import (
     pack_root,
     parse_root,
 )
+from leakmatch.sealed.intact import intact
 from leakmatch.sealed.keys import Keys, KeySlots, Secret
 from leakmatch.sealed.locks import end_held, hold_content
 
@@ -50,7 +50,8 @@ PAGE_BYTES: Final = 16384
 
 #: What the first entry of a log follows; each other follows the SHA-256 of the one before.
 _NO_ENTRY: Final = bytes(32)
-_COMMIT: Final = struct.Struct("<QQ32s")  # pages, entries, digest over the tags of all blocks before
+#: The place of a page of which the newest version is damaged.
+_LOST: Final = ((1 << 64) - 1, (1 << 64) - 1)
 _BUFFER: Final = 4 << 20
 _READ_ONLY: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -70,6 +71,7 @@ class SealedFile:
         self._what = str(path)
         self._offsets, self._sequences = array("Q"), array("Q")
         self._entries = array("Q")
+        self._written = array("I")
         self._pending: dict[int, tuple[int, int]] = {}
         self._pending_entries: list[int] = []
         self._buffer = bytearray()
@@ -184,6 +186,8 @@ class SealedFile:
         )
         if not offset:
             return b""
+        if (offset, sequence) == _LOST:
+            raise Damaged(f"{self._what}: damaged: page {page} is lost.")
         return self._content(offset, Kind.PAGE, sequence, page)
 
     def entries(self) -> Iterator[bytes]:
@@ -191,7 +195,7 @@ class SealedFile:
         head = _NO_ENTRY
         for number, offset in enumerate(self._entries):
             content = self._content(offset, Kind.ENTRY, None, number)
-            if content[: len(head)] != head:
+            if content[: len(head)] != head and not self.lost:
                 raise Tampered(f"{self._what}: its log was changed: an entry does not follow the one before.")
             head = hashlib.sha256(content).digest()
             yield content[len(head) :]
@@ -201,7 +205,7 @@ class SealedFile:
         head = Head.parse(block)
         if head is None or head.kind != kind or head.number != number or sequence not in (None, head.sequence):
             raise Tampered(f"{self._what}: changed while it is open.")
-        return self._blocks.open(memoryview(block)[: head.size], self._what)
+        return self._blocks.open(memoryview(block)[: head.size], offset, self._what)
 
     def _at(self, offset: int, size: int) -> bytes:
         start = offset - self._flushed
@@ -217,6 +221,7 @@ class SealedFile:
         """Set a page; it counts from the next commit on."""
         self._begin()
         self._pending[page] = self._append(Kind.PAGE, page, content)
+        self._written.append(page)
         self._pages = max(self._pages, page + 1)
 
     def resize(self, pages: int) -> None:
@@ -236,7 +241,8 @@ class SealedFile:
             self._log_head = hashlib.sha256(content).digest()
         known = self._tail.entries + len(entries)
         digest = self._hash.digest()
-        self._append(Kind.COMMIT, self._tail.commits, _COMMIT.pack(self._pages, known, digest))
+        commit = COMMIT.pack(self._pages, known, self._tail.sequence, digest) + self._written.tobytes()
+        self._append(Kind.COMMIT, self._tail.commits, commit)
         self._flush()
         os.fsync(self._descriptor)
         tail = Tail(
@@ -298,7 +304,9 @@ class SealedFile:
     _log_head: bytes = _NO_ENTRY
     _committed_head: bytes = _NO_ENTRY
     _holding_end: bool = False
-    lost: int = 0
+    lost: int = 0  #: blocks, key pages and roots that a lenient opening could not use
+    lost_pages: int = 0
+    lost_commits: int = 0  #: the last so many changes are lost; what is there is the state before them
 
     def _take(self, page: KeyPage, master: bytes) -> None:
         self._page, self._master = page, master
@@ -312,7 +320,7 @@ class SealedFile:
     def _reset(self) -> None:
         """Back to the last commit."""
         tail = self._tail
-        self._pending, self._pending_entries = {}, []
+        self._pending, self._pending_entries, self._written = {}, [], array("I")
         self._buffer.clear()
         self._log_head = self._committed_head
         self._flushed, self._sequence, self._pages = tail.end, tail.sequence, tail.pages
@@ -359,7 +367,7 @@ class SealedFile:
                 "or save what is left with `leakmatch gallery verify --salvage NEW`."
             )
         if lenient:
-            self._read_leniently(size)
+            self._take_intact(root, size)
             return
         assert root is not None  # _root raises where it is not lenient
         self._read_to(root.end)
@@ -388,12 +396,12 @@ class SealedFile:
     def _read_to(self, end: int) -> None:
         """Check the blocks from the tail up to ``end``, commit by commit."""
         for offset, head, block in _blocks(self._descriptor, self._tail.end, end, self._what):
-            content = self._blocks.open(block, self._what)
+            content = self._blocks.open(block, offset, self._what)
             if head.sequence != self._sequence:
                 raise Tampered(f"{self._what}: tampered with: its blocks are not in the order they were written.")
             self._sequence += 1
             if head.kind == Kind.COMMIT:
-                pages, entries, digest = _COMMIT.unpack(content)
+                pages, entries, _, digest = COMMIT.unpack_from(content)
                 if digest != self._hash.digest() or head.number != self._tail.commits:
                     raise Tampered(f"{self._what}: tampered with: its blocks are not those that were committed.")
                 self._pages = pages
@@ -418,38 +426,15 @@ class SealedFile:
                 self._pending_entries.append(offset)
                 self._log_head = hashlib.sha256(content).digest()
 
-    def _read_leniently(self, size: int) -> None:
-        """Take every authentic block, in the order of the file. Pages of a commit whose end is lost are taken, too."""
-        offset = BLOCKS_AT
-        while offset < size:
-            part = self._at_disk(offset, OVERHEAD + PAGE_BYTES)
-            head = Head.parse(part)
-            try:
-                if head is None or head.size > len(part):
-                    raise Damaged(self._what)
-                content = self._blocks.open(memoryview(part)[: head.size], self._what)
-            except IntegrityError:
-                self.lost += 1
-                offset = self._next_block(offset + 1, size)
-                continue
-            if head.kind == Kind.PAGE:
-                self._pending[head.number] = (offset, head.sequence)
-            elif head.kind == Kind.ENTRY:
-                self._entries.append(offset)
-            else:
-                self._pages = _COMMIT.unpack(content)[0]
-            offset += head.size
-        self._pages = max(self._pages, max(self._pending, default=-1) + 1)
-        self._flushed = size
-
-    def _next_block(self, offset: int, size: int) -> int:
-        while offset < size:
-            part = self._at_disk(offset, _BUFFER)
-            found = part.find(MARK)
-            if found >= 0:
-                return offset + found
-            offset += max(len(part) - len(MARK) + 1, 1)
-        return size
+    def _take_intact(self, root: Tail | None, size: int) -> None:
+        """Know what is left of a damaged file."""
+        found = intact(self._blocks, self._at_disk, size, root, OVERHEAD + PAGE_BYTES)
+        self.lost += found.lost
+        self._entries, self._pages = array("Q", found.entries), found.pages
+        self._offsets = array("Q", (found.places.get(page, _LOST)[0] for page in range(found.pages)))
+        self._sequences = array("Q", (found.places.get(page, _LOST)[1] for page in range(found.pages)))
+        self.lost_pages = self._offsets.count(_LOST[0])
+        self.lost_commits = found.behind
 
     def _mend(self, page: bytes, copy: bool) -> None:
         """Complete what was interrupted: the second key page, the root, the end of the file."""
@@ -509,7 +494,7 @@ class SealedFile:
     def _append(self, kind: Kind, number: int, content: bytes) -> tuple[int, int]:
         """Where the block will be, and its sequence number."""
         place = self._flushed + len(self._buffer), self._sequence
-        block = self._blocks.seal(kind, self._sequence, number, content)
+        block = self._blocks.seal(kind, self._sequence, number, content, place[0])
         self._last_tag = tag_of(block)
         self._hash.update(self._last_tag)
         self._sequence += 1
@@ -534,7 +519,7 @@ class SealedFile:
                     column[page] = place[at]
         self._entries.extend(self._pending_entries)
         self._committed_head = self._log_head
-        self._pending, self._pending_entries = {}, []
+        self._pending, self._pending_entries, self._written = {}, [], array("I")
         self._hash = hashlib.sha256(tail.chain)
         self._tail = tail
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from leakmatch.gallery.rows import FACE, PICTURE
-from leakmatch.gallery.table import HashKind
+from leakmatch.gallery.table import HashKind, Person
 
 #: The member of an npz, and the entry of a Parquet file's metadata.
 MEMBER: Final = "gallery.json"
@@ -33,15 +33,6 @@ FORMAT: Final = "leakmatch-gallery/1"
 
 _MOST_KINDS: Final = 64
 _MOST_BYTES: Final = 4096  # of a hash
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A subject who is in no row of the table."""
-
-    subject_id: str
-    name: str
-    expires: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.database import Database, Row
 from leakmatch.errors import IntegrityError
 from leakmatch.gallery import templates as stored
+from leakmatch.gallery.rows import Photo
 from leakmatch.gallery.templates import StoredTemplates
 
 
@@ -58,65 +60,107 @@ class Rows:
     def __len__(self) -> int:
         return len(self.subject_id)
 
-
-def hash_kinds(database: Database) -> list[HashKind]:
-    """The kinds of hashes in the gallery. Raises :class:`IntegrityError` where two of one kind differ in size."""
-    found = [
-        HashKind(*row)
-        for row in database.select("SELECT DISTINCT scope, algorithm, length(bits) FROM hashes ORDER BY 1, 2")
-    ]
-    if len({(kind.scope, kind.algorithm) for kind in found}) != len(found):
-        raise IntegrityError(f"{database.path}: its hashes are of several lengths. Restore it from a copy.")
-    return found
+    def take(self, numbers: Sequence[int]) -> Rows:
+        """The rows with these numbers."""
+        lists = {name: [getattr(self, name)[i] for i in numbers] for name in _LISTS}
+        hashes = [HashColumn(column.bits[numbers], column.quality[numbers]) for column in self.hashes]
+        return Rows(vectors=self.vectors[numbers], hashes=hashes, **lists)
 
 
-def rows(database: Database, templates: StoredTemplates, kinds: Sequence[HashKind]) -> Iterator[Rows]:
-    """Every row, by enrolment id, at most :data:`~leakmatch.gallery.templates.PART` at a time."""
-    texts = parts(columns(database, "p.photo, p.subject_id, s.name, s.expires, p.path, p.sha256, p.quality, p.detail"))
-    for vectors, values in zip(templates.parts(), texts, strict=True):
-        photo, subject_id, name, expires, path, sha256, quality, detail = map(list, zip(*values, strict=True))
-        hashes = _hashes(database, photo, kinds)
-        yield Rows(vectors, subject_id, name, expires, path, sha256, quality, detail, hashes)
+_LISTS: Final = ("subject_id", "name", "expires", "path", "sha256", "quality", "detail")
 
 
-def columns(database: Database, wanted: str) -> Iterator[Row]:
-    """``wanted`` (SQL; ``p`` a photo, ``s`` its subject) of every row of the table, by enrolment id."""
-    return database.select(
-        f"SELECT {wanted} FROM photos p JOIN subjects s USING (subject_id) WHERE p.refusal = '' ORDER BY p.photo"
-    )
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A subject who is in no row of a table, for want of a template. ``expires`` as in :class:`Rows`."""
+
+    subject_id: str
+    name: str
+    expires: str
 
 
-def parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
+class Table:
+    """The table of a gallery. Keep it from being changed meanwhile (``Gallery.open(..., steady=True)``)."""
+
+    def __init__(self, database: Database, templates: StoredTemplates) -> None:
+        """Raises :class:`IntegrityError` where two hashes of one kind differ in size."""
+        self._database = database
+        self.templates = templates
+        query = "SELECT DISTINCT scope, algorithm, length(bits) FROM hashes ORDER BY 1, 2"
+        self.kinds = [HashKind(*row) for row in database.select(query)]
+        if len({(kind.scope, kind.algorithm) for kind in self.kinds}) != len(self.kinds):
+            raise IntegrityError(f"{database.path}: its hashes are of several lengths. Restore it from a copy.")
+
+    def __len__(self) -> int:
+        return len(self.templates)
+
+    def rows(self) -> Iterator[Rows]:
+        """Every row, by enrolment id, at most :data:`~leakmatch.gallery.templates.PART` at a time."""
+        wanted = ("p.photo", "p.subject_id", "s.name", "s.expires", "p.path", "p.sha256", "p.quality", "p.detail")
+        for vectors, values in zip(self.templates.parts(), self.columns(*wanted), strict=True):
+            photo, subject_id, name, expires, path, sha256, quality, detail = map(list, zip(*values, strict=True))
+            yield Rows(vectors, subject_id, name, expires, path, sha256, quality, detail, self._hashes(photo))
+
+    def columns(self, *wanted: str) -> Iterator[list[Row]]:
+        """``wanted`` (SQL; ``p`` a photo, ``s`` its subject) of every row, in parts as :meth:`rows`."""
+        return _parts(
+            self._database.select(
+                f"""SELECT {", ".join(wanted)} FROM photos p JOIN subjects s USING (subject_id)
+                    WHERE p.refusal = '' ORDER BY p.photo"""
+            )
+        )
+
+    def width(self, column: str) -> int:
+        """The most characters of a text in a column (SQL, as in :meth:`columns`), at least 1."""
+        query = f"SELECT max(length({column})) FROM photos p JOIN subjects s USING (subject_id) WHERE p.refusal = ''"
+        return max(int(self._database.one(query) or 0), 1)
+
+    def hashes(self, kind: HashKind) -> Iterator[HashColumn]:
+        """The hashes of one kind, in parts as :meth:`rows`."""
+        found = self._database.select(
+            """SELECT h.bits, h.quality FROM photos p
+               LEFT JOIN hashes h ON h.photo = p.photo AND h.scope = ? AND h.algorithm = ?
+               WHERE p.refusal = '' ORDER BY p.photo""",
+            (kind.scope, kind.algorithm),
+        )
+        none = bytes(kind.size)
+        for part in _parts(found):
+            bits = np.frombuffer(b"".join(bits or none for bits, _ in part), np.uint8).reshape(len(part), kind.size)
+            yield HashColumn(
+                bits, np.array([np.nan if quality is None else quality for _, quality in part], np.float32)
+            )
+
+    def _hashes(self, photos: list[int]) -> list[HashColumn]:
+        """A column for each kind, of photos in ascending order."""
+        n = len(photos)
+        found = [HashColumn(np.zeros((n, k.size), np.uint8), np.full(n, np.nan, np.float32)) for k in self.kinds]
+        by_kind = {(kind.scope, kind.algorithm): column for kind, column in zip(self.kinds, found, strict=True)}
+        number = {photo: i for i, photo in enumerate(photos)}
+        query = "SELECT photo, scope, algorithm, bits, quality FROM hashes WHERE photo BETWEEN ? AND ?"
+        for photo, scope, algorithm, bits, quality in self._database.select(query, (photos[0], photos[-1])):
+            if photo in number:
+                column = by_kind[scope, algorithm]
+                column.bits[number[photo]] = np.frombuffer(bits, np.uint8)
+                column.quality[number[photo]] = quality
+        return found
+
+    # What is in no row
+
+    def others(self) -> Iterator[Person]:
+        """The people without a template."""
+        query = """SELECT * FROM subjects s WHERE NOT EXISTS
+                   (SELECT 1 FROM photos p WHERE p.subject_id = s.subject_id AND p.refusal = '') ORDER BY subject_id"""
+        return (Person(*row) for row in self._database.select(query))
+
+    def refused(self) -> Iterator[Photo]:
+        """The photos that were refused at enrolment."""
+        query = (
+            "SELECT subject_id, path, sha256, refusal, detail, quality FROM photos WHERE refusal <> '' ORDER BY photo"
+        )
+        return (Photo(*row) for row in self._database.select(query))
+
+
+def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
     """As many at a time as of the templates."""
     while part := list(itertools.islice(rows, stored.PART)):
         yield part
-
-
-def hash_column(database: Database, kind: HashKind) -> Iterator[HashColumn]:
-    """The hashes of one kind, in parts as :func:`rows`."""
-    found = database.select(
-        """SELECT h.bits, h.quality FROM photos p
-           LEFT JOIN hashes h ON h.photo = p.photo AND h.scope = ? AND h.algorithm = ?
-           WHERE p.refusal = '' ORDER BY p.photo""",
-        (kind.scope, kind.algorithm),
-    )
-    none = bytes(kind.size)
-    for part in parts(found):
-        bits = np.frombuffer(b"".join(bits or none for bits, _ in part), np.uint8).reshape(len(part), kind.size)
-        quality = np.array([np.nan if quality is None else quality for _, quality in part], np.float32)
-        yield HashColumn(bits, quality)
-
-
-def _hashes(database: Database, photos: list[int], kinds: Sequence[HashKind]) -> list[HashColumn]:
-    """A column for each kind, of photos in ascending order."""
-    n = len(photos)
-    found = [HashColumn(np.zeros((n, k.size), np.uint8), np.full(n, np.nan, np.float32)) for k in kinds]
-    by_kind = {(kind.scope, kind.algorithm): column for kind, column in zip(kinds, found, strict=True)}
-    row = {photo: i for i, photo in enumerate(photos)}
-    query = "SELECT photo, scope, algorithm, bits, quality FROM hashes WHERE photo BETWEEN ? AND ?"
-    for photo, scope, algorithm, bits, quality in database.select(query, (photos[0], photos[-1])):
-        if photo in row:
-            column = by_kind[scope, algorithm]
-            column.bits[row[photo]] = np.frombuffer(bits, np.uint8)
-            column.quality[row[photo]] = quality
-    return found

@@ -26,7 +26,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a few rows have several parts."""
     from leakmatch.gallery import transfer
 
-    for module in (template_files, templates, transfer):
+    for module in (template_files, templates):
         monkeypatch.setattr(module, "PART", 4)
 
 

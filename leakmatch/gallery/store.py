@@ -7,6 +7,7 @@ again repeats nothing.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import secrets
@@ -22,10 +23,10 @@ from leakmatch.arrays import ByteArray, FloatArray, LongArray
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
 from leakmatch.gallery.access import entry
+from leakmatch.gallery.keyring import Keyring
 from leakmatch.gallery.templates import PART, StoredTemplates
 from leakmatch.records import HashBatch
-from leakmatch.sealed.file import SealedFile
-from leakmatch.sealed.keys import Keys, KeySlots
+from leakmatch.sealed.keys import Keys
 
 APPLICATION_ID: Final = 0x4C4D4741  # "LMGA"
 VERSION: Final = 1
@@ -213,26 +214,9 @@ class Gallery(Store):
     # Keys and space
 
     @property
-    def slots(self) -> KeySlots:
+    def keyring(self) -> Keyring:
         """The keys that open it. Raises :class:`UsageError` where it is not sealed."""
-        return self._sealed().slots
-
-    def add_key(self, keys: Keys, label: str = "") -> None:
-        """Let ``keys`` open it, too."""
-        file = self._sealed()
-        slots = file.slots.added(keys.secret(str(self.path), new=True), file.master, label)
-        self._database.set_slots(slots, entry("add-key", key=label or slots.slots[-1].kind))
-
-    def remove_key(self, number: int) -> None:
-        """Let the key with this number, from 0, open it no more. Who has an older copy of the file can still use it."""
-        slots = self._sealed().slots
-        left = slots.without(number)
-        self._database.set_slots(left, entry("remove-key", key=slots.slots[number].label or slots.slots[number].kind))
-
-    def _sealed(self) -> SealedFile:
-        if self._database.sealed is None:
-            raise UsageError(f"{self.path}: it is not sealed, so it has no keys. Seal it: leakmatch gallery seal")
-        return self._database.sealed
+        return Keyring(self._database)
 
     def compact(self) -> None:
         """Rewrite the file without what was removed or superseded. A sealed one gets a new data key."""
@@ -332,6 +316,14 @@ class Gallery(Store):
             """SELECT a.photo, b.photo FROM photos a JOIN photos b ON a.sha256 = b.sha256 AND a.photo < b.photo
                WHERE a.refusal = '' AND b.refusal = '' ORDER BY 1, 2"""
         )
+
+    def equal_templates(self) -> int:
+        """The number of templates that are, to the last bit, that of an earlier enrolment of another subject."""
+        seen: dict[bytes, str] = {}
+        found = 0
+        for vector, subject_id in self.template_rows("t.vector, p.subject_id"):
+            found += seen.setdefault(hashlib.sha256(vector).digest(), subject_id) != subject_id
+        return found
 
     def path_of(self, enrolment_id: int) -> str:
         """Where an enrolled photo was enrolled from."""

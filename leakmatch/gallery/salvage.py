@@ -14,7 +14,8 @@ from typing import Any, Final
 from leakmatch.database import Database, Row
 from leakmatch.errors import IntegrityError, UsageError
 from leakmatch.gallery.access import entry
-from leakmatch.gallery.store import APPLICATION_ID, SCHEMA, VERSION
+from leakmatch.gallery.references import REFERENCE_KEY
+from leakmatch.gallery.schema import APPLICATION_ID, SCHEMA, VERSION
 from leakmatch.sealed.keys import Keys
 
 _RANGE: Final = 1024
@@ -174,7 +175,7 @@ class _Rescue:
 
     def _metadata(self, new: Database) -> None:
         """What the gallery knows beside its people; a calibration of people of whom some are lost is left behind."""
-        for key in ("last_photo", "imported"):
+        for key in ("last_photo", "imported", REFERENCE_KEY):
             try:
                 value = self._old.get(key)
             except IntegrityError:

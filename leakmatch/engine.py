@@ -16,7 +16,7 @@ from typing import IO, Final, Protocol
 import apsw
 
 from leakmatch.errors import IntegrityError, LeakMatchError, StorageError, UsageError, os_error
-from leakmatch.sealed.file import SealedFile
+from leakmatch.sealed.file import PAGE_BYTES, SealedFile
 from leakmatch.sealed.header import KeyPage
 from leakmatch.sealed.keys import Keys, KeySlots
 from leakmatch.sealed.pages import SealedPages
@@ -240,6 +240,7 @@ def sealed_copy(engine: Engine, file: SealedFile) -> SealedTables:
     """The rows and entries of ``engine`` in the new, empty ``file``."""
     pages = SealedPages(file)
     try:
+        engine.connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # which VACUUM makes that of the new database
         engine.connection.execute("VACUUM INTO ?", (f"file:sealed?vfs={pages.vfs}",))
         file.commit(list(engine.entries()))
     except BaseException:

@@ -79,6 +79,8 @@ class _Rescue:
 
     def _about(self) -> dict[str, Any]:
         try:
+            if self._old.sealed is not None and not self._old.sealed.pages:
+                raise IntegrityError("no part of it that was completed is left")
             if self._old.one("PRAGMA application_id") != APPLICATION_ID:
                 raise UsageError(f"{self._old.path}: not a LeakMatch gallery.")
             if (version := self._old.one("PRAGMA user_version")) != VERSION:

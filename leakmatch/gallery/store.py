@@ -7,6 +7,7 @@ again repeats nothing.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,12 +23,12 @@ from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
 from leakmatch.gallery import adding, joining, people, table
 from leakmatch.gallery.access import entry
 from leakmatch.gallery.joining import Added
+from leakmatch.gallery.keyring import Keyring
 from leakmatch.gallery.rows import FACE, PICTURE, Enrolment, Hashes, Photo
 from leakmatch.gallery.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, UPGRADES, VERSION, fill
 from leakmatch.gallery.table import HashKind, Person, Rows
 from leakmatch.gallery.templates import PART, StoredTemplates
-from leakmatch.sealed.file import SealedFile
-from leakmatch.sealed.keys import Keys, KeySlots
+from leakmatch.sealed.keys import Keys
 
 __all__ = ["FACE", "PICTURE", "Enrolment", "Gallery", "Hashes", "Photo"]
 
@@ -177,7 +178,12 @@ class Gallery(Store):
             raise UsageError(f"{self.path}: nobody is enrolled in this gallery, so nobody could be found.")
 
     def info(self) -> dict[str, Any]:
-        """Counts and identity, as JSON values."""
+        """Counts and identity, as JSON values.
+
+        ``changes`` and ``state`` of a sealed one: how often something was added to the file, the log included, and a
+        digest over all of it. Noted elsewhere, they show whether the whole file was put back to an earlier state.
+        """
+        file = self._database.sealed
         return {
             **self._about,
             "subjects": self._database.one("SELECT count(*) FROM subjects"),
@@ -190,6 +196,7 @@ class Gallery(Store):
             "digest": self.digest,
             "sealed": self.sealed,
             "bytes": self.path.stat().st_size,
+            **({} if file is None else {"changes": file.commits, "state": file.chain}),
         }
 
     @property
@@ -208,26 +215,9 @@ class Gallery(Store):
     # Keys and space
 
     @property
-    def slots(self) -> KeySlots:
+    def keyring(self) -> Keyring:
         """The keys that open it. Raises :class:`UsageError` where it is not sealed."""
-        return self._sealed().slots
-
-    def add_key(self, keys: Keys, label: str = "") -> None:
-        """Let ``keys`` open it, too."""
-        file = self._sealed()
-        slots = file.slots.added(keys.secret(str(self.path), new=True), file.master, label)
-        self._database.set_slots(slots, entry("add-key", key=label or slots.slots[-1].kind))
-
-    def remove_key(self, number: int) -> None:
-        """Let the key with this number, from 0, open it no more. Who has an older copy of the file can still use it."""
-        slots = self._sealed().slots
-        left = slots.without(number)
-        self._database.set_slots(left, entry("remove-key", key=slots.slots[number].label or slots.slots[number].kind))
-
-    def _sealed(self) -> SealedFile:
-        if self._database.sealed is None:
-            raise UsageError(f"{self.path}: it is not sealed, so it has no keys. Seal it: leakmatch gallery seal")
-        return self._database.sealed
+        return Keyring(self._database)
 
     def compact(self) -> None:
         """Rewrite the file without what was removed or superseded. A sealed one gets a new data key."""
@@ -320,6 +310,14 @@ class Gallery(Store):
             """SELECT a.photo, b.photo FROM photos a JOIN photos b ON a.sha256 = b.sha256 AND a.photo < b.photo
                WHERE a.refusal = '' AND b.refusal = '' ORDER BY 1, 2"""
         )
+
+    def equal_templates(self) -> int:
+        """The number of templates that are, to the last bit, that of an earlier enrolment of another subject."""
+        seen: dict[bytes, str] = {}
+        found = 0
+        for vector, subject_id in self.template_rows("t.vector, p.subject_id"):
+            found += seen.setdefault(hashlib.sha256(vector).digest(), subject_id) != subject_id
+        return found
 
     def path_of(self, enrolment_id: int) -> str:
         """Where an enrolled photo was enrolled from."""

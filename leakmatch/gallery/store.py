@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from leakmatch.arrays import ByteArray, LongArray
-from leakmatch.database import Database, Store
+from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
 from leakmatch.gallery import adding, joining, people, table
 from leakmatch.gallery.access import entry
@@ -404,6 +404,13 @@ class Gallery(Store):
         )
 
     # What leaves it
+
+    def template_rows(self, columns: str) -> Iterator[Row]:
+        """``columns`` (SQL; ``p`` a photo, ``s`` its subject) of every template, by enrolment id."""
+        return self._database.select(
+            f"""SELECT {columns} FROM templates t JOIN photos p USING (photo) JOIN subjects s USING (subject_id)
+                ORDER BY t.photo"""
+        )
 
     def table(self) -> table.Table:
         """All that it knows of its people, to be read by parts."""

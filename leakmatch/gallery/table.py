@@ -5,6 +5,7 @@ A row is a template: the photo it was made from, that photo's hashes, and its su
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -144,6 +145,33 @@ class Table:
                 column.quality[number[photo]] = quality
         return found
 
+    # Whose it is
+
+    def subject_ids(self) -> Iterator[str]:
+        """Every subject, those without a template too."""
+        return (subject for (subject,) in self._database.select("SELECT subject_id FROM subjects ORDER BY 1"))
+
+    def photos_of(self, subject_id: str) -> set[bytes]:
+        """What tells the enrolled photos of a subject from others: their SHA-256, and that of their template.
+
+        Of a subject without any, a digest of the name and of what was refused stands for these.
+        """
+        query = "SELECT p.sha256, t.vector FROM photos p JOIN templates t USING (photo) WHERE p.subject_id = ?"
+        found = {None}
+        for sha256, vector in self._database.select(query, (subject_id,)):
+            found |= {sha256, _digest(vector)}
+        if found == {None}:
+            query = "SELECT sha256, path FROM photos WHERE subject_id = ? ORDER BY 1, 2"
+            name = self._database.one("SELECT name FROM subjects WHERE subject_id = ?", (subject_id,))
+            found.add(_digest(repr((name, list(self._database.select(query, (subject_id,))))).encode()))
+        return {key for key in found if key is not None}
+
+    def photos_of_several(self) -> int:
+        """How many photos are enrolled for more than one subject."""
+        query = """SELECT count(*) FROM (SELECT 1 FROM photos WHERE refusal = '' AND sha256 IS NOT NULL
+                   GROUP BY sha256 HAVING count(*) > 1)"""
+        return int(self._database.one(query))
+
     # What is in no row
 
     def others(self) -> Iterator[Person]:
@@ -158,6 +186,10 @@ class Table:
             "SELECT subject_id, path, sha256, refusal, detail, quality FROM photos WHERE refusal <> '' ORDER BY photo"
         )
         return (Photo(*row) for row in self._database.select(query))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:

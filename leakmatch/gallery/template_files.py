@@ -67,7 +67,7 @@ class TemplateFile(Protocol):
         """All rows, in order. Raises :class:`UsageError` where the file is damaged."""
 
     def digest(self) -> str:
-        """SHA-256 of its content, in hexadecimal: the same sealed and unsealed."""
+        """SHA-256 of its content, unsealed, in hexadecimal."""
 
 
 @contextmanager

@@ -194,8 +194,8 @@ def export_templates(
     """Write all templates of ``gallery``, and what belongs to them, to ``target``; returns how many.
 
     ``format``: a key of :data:`FORMATS`. ``npz`` and ``parquet`` have all that the gallery knows of these people
-    but the photos that were refused, and can be imported again. ``faiss`` is an index for inner product whose ids are the
-    enrolment ids; the table of who they are is written beside it, as ``TARGET.csv``. ``secret``: what the file is
+    but the photos that were refused, and can be imported again. ``faiss`` is an index for inner product whose ids are
+    the enrolment ids; the table of who they are is written beside it, as ``TARGET.csv``. ``secret``: what the file is
     sealed with; ``None`` leaves it open to whoever has it, and readable on this machine by its owner only.
 
     Raises :class:`UsageError` for another format, and for a sealed index, which no other tool could read;

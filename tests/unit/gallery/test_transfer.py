@@ -24,7 +24,6 @@ MODEL = "sha256:00/fp32/test"
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a few rows have several parts."""
-    from leakmatch.gallery import transfer
 
     for module in (template_files, templates):
         monkeypatch.setattr(module, "PART", 4)

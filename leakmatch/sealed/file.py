@@ -369,7 +369,7 @@ class SealedFile:
             return None
 
     def _read_all(self, pages: list[bytes]) -> Tail:
-        """Check every block, and learn where the newest pages are. ``pages``: the intact key pages. Returns the root."""
+        """Check every block, and learn where the newest pages are. Returns the root. ``pages``: intact key pages."""
         self._tail = self._start()
         self._reset()
         size = os.fstat(self._descriptor).st_size

@@ -457,6 +457,7 @@ class SealedFile:
             root = None
         found = intact(self._blocks, self._at_disk, size, root, OVERHEAD + PAGE_BYTES)
         self.lost = found.lost + (2 - len(pages)) + (root is None)
+        self._flushed = size
         self._entries, self._pages = array("Q", found.entries), found.pages
         self._offsets = array("Q", (found.places.get(page, _LOST)[0] for page in range(found.pages)))
         self._sequences = array("Q", (found.places.get(page, _LOST)[1] for page in range(found.pages)))

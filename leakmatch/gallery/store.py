@@ -19,8 +19,9 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray, LongArray
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
-from leakmatch.gallery import adding, people
+from leakmatch.gallery import adding
 from leakmatch.gallery.access import entry
+from leakmatch.gallery.people import ERASE, Erasure, People
 from leakmatch.gallery.rows import FACE, PICTURE, Enrolment, Hashes, Photo
 from leakmatch.gallery.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, UPGRADES, VERSION, fill
 from leakmatch.gallery.templates import PART, StoredTemplates
@@ -161,6 +162,15 @@ class Gallery(Store):
             self._database.note(entry("describe", before=before, now=now))
         self._about = {**self._about, **now}
 
+    def require_terms(self, purpose: str, legal_basis: str) -> None:
+        """Raise :class:`UsageError` where it was made for another purpose, or on another legal basis; empty: any."""
+        for what, given, have in (("purpose", purpose, self.purpose), ("legal basis", legal_basis, self.legal_basis)):
+            if given and given != have:
+                raise UsageError(
+                    f"{self.path}: its {what} is {f'another ({have})' if have else 'not stated'}. To state it anew: "
+                    f"leakmatch gallery describe {self.path}"
+                )
+
     def require_model(self, model_id: str) -> None:
         """Raise :class:`ModelMismatch` unless templates of this model may be compared with the gallery's."""
         if model_id != self.model_id:
@@ -183,7 +193,7 @@ class Gallery(Store):
             "templates": self._database.one("SELECT count(*) FROM templates"),
             "photos_enrolled": self._database.one("SELECT count(*) FROM photos WHERE refusal = ''"),
             "photos_refused": self._database.one("SELECT count(*) FROM photos WHERE refusal <> ''"),
-            "expired": len(self.expired()),
+            "expired": len(self.people.expired()),
             "erasures": self._database.one("SELECT count(*) FROM erasures"),
             "digest": self.digest,
             "sealed": self.sealed,
@@ -247,7 +257,7 @@ class Gallery(Store):
         """How many removals there were since the file was last compacted: what they took out is still in it."""
         count = 0
         for noted in self.log():
-            if noted.get("action") == "erase":
+            if noted.get("action") == ERASE:
                 count += 1
             elif noted.get("action") in _REWRITES:
                 count = 0
@@ -332,7 +342,7 @@ class Gallery(Store):
 
     def names(self) -> dict[str, str]:
         """The name of every subject that has one."""
-        return dict(self._database.select("SELECT subject_id, name FROM subjects WHERE name <> ''"))
+        return self.people.names()
 
     def calibration(self) -> bytes | None:
         """The calibration that was made of the people in this gallery; ``None`` where none was."""
@@ -399,64 +409,34 @@ class Gallery(Store):
         found = next(self._database.select(query))
         return {name: max(width or 0, 1) for name, width in zip(("subject_id", "name", "path"), found, strict=True)}
 
-    # Its people, and their rights
+    # Its people
+
+    @property
+    def people(self) -> People:
+        """Who is in it until when, and what was erased."""
+        return People(self._database)
 
     def subjects(self) -> Iterator[dict[str, Any]]:
-        """Each subject by id, as JSON values: its name, the number of its enrolled and refused photos, ``expires``."""
-        return people.subjects(self._database)
+        """Each subject by id, as JSON values."""
+        return iter(self.people)
 
     def photos(self, subject_id: str) -> list[dict[str, Any]]:
         """The photos of one subject. Raises :class:`UsageError` for an unknown one."""
-        return people.photos(self._database, subject_id)
+        return self.people.photos(subject_id)
 
-    def subject_reference(self, subject_id: str) -> str:
-        """What stands for a subject in the log and in records of erasures (:mod:`leakmatch.gallery.references`)."""
-        return people.subject_reference(self._database, subject_id)
-
-    def rename(self, subject_id: str, *, to: str | None = None, name: str | None = None) -> None:
-        """Give a subject another id, another name, or both. Raises :class:`UsageError` where the id is taken.
-
-        The gallery's own calibration is dropped where it names the subject by the old id.
-        """
-        people.rename(self._database, subject_id, to, name)
-
-    def expire(self, dates: Mapping[str, str]) -> None:
-        """Keep each subject until a day (``2027-01-31``); empty for no such day. :class:`UsageError` for unknown ones.
-
-        The day itself is the last on which it may be searched for.
-        """
-        people.expire(self._database, dates)
-
-    def expired(self) -> list[str]:
-        """The subjects whose last day is past, by id."""
-        return people.expired(self._database)
+    def remove(self, subject_id: str, reason: str = "") -> Erasure:
+        """Take a whole subject out. What it leaves in the file goes with :meth:`compact`."""
+        return self.people.erase({subject_id: None}, reason)[0]
 
     def require_in_date(self) -> None:
         """Raise :class:`UsageError` where there are people who were to be kept until a day that is past."""
-        past = len(self.expired())
+        past = len(self.people.expired())
         if past:
             raise UsageError(
                 f"{self.path}: {past:,} of its people were to be kept until a day that is past, so nobody is searched "
                 f"for. Remove them (leakmatch gallery remove {self.path} --expired), or keep them for longer "
                 f"(leakmatch gallery expire {self.path} SUBJECT... --on DATE)."
             )
-
-    def remove(self, subject_id: str, reason: str = "") -> people.Erasure:
-        """Take a whole subject out. See :meth:`erase`."""
-        return self.erase({subject_id: None}, reason)[0]
-
-    def erase(self, chosen: Mapping[str, Collection[int] | None], reason: str = "") -> list[people.Erasure]:
-        """Take people out, all of it or nothing, and keep a record of each, which has nothing of a face in it.
-
-        ``chosen``: of each subject the enrolment ids of the photos to take out; ``None``: the whole subject. The
-        gallery's own calibration goes, too. What they leave in the file goes with :meth:`compact` only.
-        Raises :class:`UsageError` for an unknown subject or enrolment.
-        """
-        return people.erase(self._database, chosen, reason)
-
-    def erasures(self, subject_id: str | None = None) -> list[people.Erasure]:
-        """The records of what was taken out: all, or those of one subject id."""
-        return people.erasures(self._database, subject_id)
 
     # Whether it is whole
 

@@ -156,6 +156,24 @@ class Database:
             raise
         return database
 
+    @classmethod
+    def remains(cls, path: Path, keys: Keys | None) -> Database:
+        """What is left of a damaged store, to be read: a query that meets a damaged part raises.
+
+        Raises :class:`IntegrityError` where nothing is left, and as :meth:`open` does for what is no store.
+        """
+        with storage(path):
+            with path.open("rb") as file:
+                sealed = file.read(len(MAGIC)) == MAGIC
+            if not sealed:
+                return cls(path, _plain(path, writable=False, recover=_journal(path).is_file()))
+            file_ = SealedFile.open(path, keys or Keys(), lenient=True)
+            try:
+                return cls(path, SealedTables(file_))
+            except BaseException:
+                file_.close()
+                raise
+
     def _bring_up_to(
         self, version: int, what: str, upgrades: Mapping[int, Callable[[Database], None]], *, writable: bool
     ) -> None:

@@ -18,7 +18,7 @@ from leakmatch.gallery.access import entry
 from leakmatch.gallery.references import reference
 
 #: What the log calls an erasure.
-ERASE: Final = "erase"
+ERASED: Final = "erased"
 
 _TABLES: Final = ("photos", "templates", "hashes")  # each with the enrolment id in ``photo``
 
@@ -141,7 +141,7 @@ class People:
                 if was != on:
                     self._put((subject_id, name, on))
                     subject = self.reference(subject_id)
-                    self._database.note(entry("expire", subject=subject, before=was or "never", now=on or "never"))
+                    self._database.note(entry("expires", subject=subject, before=was or "never", now=on or "never"))
 
     def rename(self, subject_id: str, *, to: str | None = None, name: str | None = None) -> None:
         """Give one another id, another name, or both. Raises :class:`UsageError` where the id is taken.
@@ -162,7 +162,7 @@ class People:
                 self._database.insert("photos", [(photo, to, *rest) for photo, _, *rest in photos])
                 self._forget_calibration(only_with=subject_id)
             subject, now = self.reference(subject_id), self.reference(row[0])
-            self._database.note(entry("rename", subject=subject, now=now if moves else None, name=row[1] != old_name))
+            self._database.note(entry("renamed", subject=subject, now=now if moves else None, name=row[1] != old_name))
 
     def _put(self, row: Row, *, before: str | None = None) -> None:
         self._database.delete("subjects", "subject_id = ?", (before or row[0],))
@@ -179,7 +179,7 @@ class People:
         photos = {subject_id: self._chosen(subject_id, wanted) for subject_id, wanted in chosen.items()}
         if not chosen:
             return []
-        about = entry(ERASE)
+        about = entry(ERASED)
         made = []
         with self._database.transaction():
             last = int(self._database.one("SELECT coalesce(max(number), 0) FROM erasures"))

@@ -7,7 +7,7 @@ again repeats nothing.
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,21 +21,22 @@ from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
 from leakmatch.gallery import adding
 from leakmatch.gallery.access import entry
-from leakmatch.gallery.people import ERASE, Erasure, People
+from leakmatch.gallery.hashes import stored_hashes
+from leakmatch.gallery.keyring import Keyring
+from leakmatch.gallery.people import ERASED, Erasure, People
 from leakmatch.gallery.rows import FACE, PICTURE, Enrolment, Hashes, Photo
 from leakmatch.gallery.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, UPGRADES, VERSION, fill
-from leakmatch.gallery.templates import PART, StoredTemplates
-from leakmatch.sealed.file import SealedFile
-from leakmatch.sealed.keys import Keys, KeySlots
+from leakmatch.gallery.templates import StoredTemplates
+from leakmatch.sealed.keys import Keys
 
 __all__ = ["FACE", "PICTURE", "Enrolment", "Gallery", "Hashes", "Photo"]
 
 #: A sealed file is compacted by itself where it is larger than twice what it would be then, and this.
 _SLACK_BYTES: Final = 4 << 20
 
-
-#: What the log calls a change that leaves nothing in the file of what was removed before.
-_REWRITES: Final = {"compact", "seal", "rotate-keys"}
+#: What the log calls the file's rewriting. (A command notes what it is about to do in other words: it may fail.)
+_COMPACTED, _SEALED, _ROTATED = "compacted", "sealed", "keys-rotated"
+_REWRITTEN: Final = {_COMPACTED, _SEALED, _ROTATED}
 
 
 class Gallery(Store):
@@ -159,7 +160,7 @@ class Gallery(Store):
         with self._database.transaction():
             self._database.put("gallery", {**self._about, **now})
             before = {key: self._about.get(key) or "" for key in now}
-            self._database.note(entry("describe", before=before, now=now))
+            self._database.note(entry("described", before=before, now=now))
         self._about = {**self._about, **now}
 
     def require_terms(self, purpose: str, legal_basis: str) -> None:
@@ -185,7 +186,12 @@ class Gallery(Store):
             raise UsageError(f"{self.path}: nobody is enrolled in this gallery, so nobody could be found.")
 
     def info(self) -> dict[str, Any]:
-        """Counts and identity, as JSON values."""
+        """Counts and identity, as JSON values.
+
+        ``changes`` and ``state`` of a sealed one: how often something was added to the file, the log included, and a
+        digest over all of it. Noted elsewhere, they show whether the whole file was put back to an earlier state.
+        """
+        file = self._database.sealed
         return {
             **self._about,
             "subjects": self._database.one("SELECT count(*) FROM subjects"),
@@ -198,6 +204,7 @@ class Gallery(Store):
             "digest": self.digest,
             "sealed": self.sealed,
             "bytes": self.path.stat().st_size,
+            **({} if file is None else {"changes": file.commits, "state": file.chain}),
         }
 
     @property
@@ -216,30 +223,13 @@ class Gallery(Store):
     # Keys and space
 
     @property
-    def slots(self) -> KeySlots:
+    def keyring(self) -> Keyring:
         """The keys that open it. Raises :class:`UsageError` where it is not sealed."""
-        return self._sealed().slots
-
-    def add_key(self, keys: Keys, label: str = "") -> None:
-        """Let ``keys`` open it, too."""
-        file = self._sealed()
-        slots = file.slots.added(keys.secret(str(self.path), new=True), file.master, label)
-        self._database.set_slots(slots, entry("add-key", key=label or slots.slots[-1].kind))
-
-    def remove_key(self, number: int) -> None:
-        """Let the key with this number, from 0, open it no more. Who has an older copy of the file can still use it."""
-        slots = self._sealed().slots
-        left = slots.without(number)
-        self._database.set_slots(left, entry("remove-key", key=slots.slots[number].label or slots.slots[number].kind))
-
-    def _sealed(self) -> SealedFile:
-        if self._database.sealed is None:
-            raise UsageError(f"{self.path}: it is not sealed, so it has no keys. Seal it: leakmatch gallery seal")
-        return self._database.sealed
+        return Keyring(self._database)
 
     def compact(self) -> None:
         """Rewrite the file without what was removed or superseded. A sealed one gets a new data key."""
-        self._database.compact(entry("compact"))
+        self._database.compact(entry(_COMPACTED))
 
     def tidy(self) -> bool:
         """Compact a sealed file most of which is superseded; whether that was done.
@@ -257,15 +247,15 @@ class Gallery(Store):
         """How many removals there were since the file was last compacted: what they took out is still in it."""
         count = 0
         for noted in self.log():
-            if noted.get("action") == ERASE:
+            if noted.get("action") == ERASED:
                 count += 1
-            elif noted.get("action") in _REWRITES:
+            elif noted.get("action") in _REWRITTEN:
                 count = 0
         return count
 
     def seal(self, keys: Keys) -> None:
         """Rewrite the file so that ``keys``, and no others, open it, under a new master key."""
-        self._database.compact(entry("seal" if not self.sealed else "rotate-keys"), keys)
+        self._database.compact(entry(_ROTATED if self.sealed else _SEALED), keys)
 
     # What matching needs
 
@@ -288,12 +278,7 @@ class Gallery(Store):
 
     def hashes(self, scope: str, algorithms: Collection[str] | None = None) -> dict[str, Hashes]:
         """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm: of ``algorithms``, or of all."""
-        counts = self._database.select("SELECT algorithm, count(*) FROM hashes WHERE scope = ? GROUP BY 1", (scope,))
-        return {
-            algorithm: self._hashes(scope, algorithm, count)
-            for algorithm, count in list(counts)
-            if algorithms is None or algorithm in algorithms
-        }
+        return stored_hashes(self._database, scope, algorithms)
 
     def hash_of(self, enrolment_id: int, scope: str, algorithm: str) -> ByteArray | None:
         """The hash of one enrolled photo, uint8[B/8]; ``None`` where it has none, as imported templates."""
@@ -301,21 +286,6 @@ class Gallery(Store):
             "SELECT bits FROM hashes WHERE photo = ? AND scope = ? AND algorithm = ?", (enrolment_id, scope, algorithm)
         )
         return None if bits is None else np.frombuffer(bits, np.uint8)
-
-    def _hashes(self, scope: str, algorithm: str, count: int) -> Hashes:
-        rows = self._database.select(
-            "SELECT bits, quality, photo FROM hashes WHERE scope = ? AND algorithm = ? ORDER BY photo",
-            (scope, algorithm),
-        )
-        bits: list[ByteArray] = []
-        quality, photo = np.empty(count, np.float32), np.empty(count, np.int64)
-        done = 0
-        while part := list(itertools.islice(rows, PART)):  # as Python objects, all at once would take a lot of memory
-            bits.append(np.frombuffer(b"".join(row[0] for row in part), np.uint8).reshape(len(part), -1))
-            quality[done : done + len(part)] = [row[1] for row in part]
-            photo[done : done + len(part)] = [row[2] for row in part]
-            done += len(part)
-        return Hashes(np.concatenate(bits), quality, photo)
 
     def enrolled_as(self, sha256: bytes) -> list[int]:
         """The enrolment ids of the photo with these bytes: none, one, or one for each subject it was enrolled for."""
@@ -328,6 +298,14 @@ class Gallery(Store):
             """SELECT a.photo, b.photo FROM photos a JOIN photos b ON a.sha256 = b.sha256 AND a.photo < b.photo
                WHERE a.refusal = '' AND b.refusal = '' ORDER BY 1, 2"""
         )
+
+    def equal_templates(self) -> int:
+        """The number of templates that are, to the last bit, that of an earlier enrolment of another subject."""
+        seen: dict[bytes, str] = {}
+        found = 0
+        for vector, subject_id in self.template_rows("t.vector, p.subject_id"):
+            found += seen.setdefault(hashlib.sha256(vector).digest(), subject_id) != subject_id
+        return found
 
     def path_of(self, enrolment_id: int) -> str:
         """Where an enrolled photo was enrolled from."""

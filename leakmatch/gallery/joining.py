@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from leakmatch.database import Database
 from leakmatch.gallery.adding import known, last_photo, listed, photo_row, put_subjects, subject_rows
-from leakmatch.gallery.people import erasures, subject_reference
+from leakmatch.gallery.people import People
 from leakmatch.gallery.references import reference
 from leakmatch.gallery.rows import Photo
 from leakmatch.gallery.table import HashKind, Person, Rows
@@ -81,7 +81,7 @@ class _Joining:
         self.photo = last_photo(database)
         self._database = database
         self._names_stay = names_stay
-        self._erased = {erasure.subject for erasure in erasures(database) if erasure.scope == "subject"}
+        self._erased = bool(database.one("SELECT EXISTS (SELECT 1 FROM erasures)"))
 
     def add(self, rows: Rows, kinds: Sequence[HashKind]) -> None:
         """Add those rows that are new."""
@@ -117,12 +117,12 @@ class _Joining:
             new.discard(subject_id)
             names[subject_id] = (name if self._names_stay else "") or names[subject_id]
             expires[subject_id] = _earlier(day, expires[subject_id])
-        put_subjects(self._database, set(names), names, expires)
-        self.added.subjects += len(new)
         if self._erased:
-            back = [subject for subject in sorted(new) if subject_reference(self._database, subject) in self._erased]
+            back = People(self._database).erased_before(new)
             self.added.erased_before += len(back)
             self.added.who += back[: _NAMED - len(self.added.who)]
+        put_subjects(self._database, set(names), names, expires)
+        self.added.subjects += len(new)
 
     def refuse(self, photo: Photo) -> None:
         """Add a photo that was refused, if it is new; its subject must be there."""

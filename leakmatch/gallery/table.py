@@ -157,7 +157,7 @@ class Table:
         Of a subject without any, a digest of the name and of what was refused stands for these.
         """
         query = "SELECT p.sha256, t.vector FROM photos p JOIN templates t USING (photo) WHERE p.subject_id = ?"
-        found = {None}
+        found: set[bytes | None] = {None}
         for sha256, vector in self._database.select(query, (subject_id,)):
             found |= {sha256, _digest(vector)}
         if found == {None}:

@@ -50,8 +50,8 @@ def gallery(tmp_path: Path) -> Gallery:
         {"nobody": "Nora"},
         {"nobody": "2032-02-29"},
     )
-    made.rename("p0000", name="Anna")
-    made.expire({"p0000": "2031-01-31"})
+    made.people.rename("p0000", name="Anna")
+    made.people.expire({"p0000": "2031-01-31"})
     made.describe(purpose="to find leaks", legal_basis="a law")
     return made
 
@@ -149,15 +149,15 @@ def test_numpy_and_arrow_read_it_alone(gallery: Gallery, tmp_path: Path) -> None
 
 def test_of_two_days_the_earlier_holds(gallery: Gallery, tmp_path: Path) -> None:
     export_templates(gallery, tmp_path / "a.npz", "npz")
-    gallery.expire({"p0000": "2030-01-01", "p0001": "2030-01-01", "nobody": ""})
-    gallery.rename("p0000", name="Anne")
+    gallery.people.expire({"p0000": "2030-01-01", "p0001": "2030-01-01", "nobody": ""})
+    gallery.people.rename("p0000", name="Anne")
     with open_templates(tmp_path / "a.npz") as file:
         rows = list(file.parts())
     assert len(rows) == 3
     gallery.add_table(rows, file.about.hashes, others=file.about.others, names_stay=True)
     days = {s["subject_id"]: s["expires"] for s in gallery.subjects()}
     assert (days["p0000"], days["p0001"], days["nobody"]) == ("2030-01-01", "2030-01-01", "2032-02-29")
-    assert gallery.names()["p0000"] == "Anne"
+    assert gallery.people.names()["p0000"] == "Anne"
     assert gallery.info()["templates"] == 12
 
 
@@ -176,7 +176,7 @@ def test_hashes_of_another_version(gallery: Gallery, tmp_path: Path) -> None:
 
 def test_who_was_erased_and_comes_back_is_named(gallery: Gallery, tmp_path: Path) -> None:
     export_templates(gallery, tmp_path / "a.npz", "npz")
-    gallery.erase({"p0001": None, "p0002": [6]}, "asked for it")
+    gallery.people.erase({"p0001": None, "p0002": [6]}, "asked for it")
     report = import_templates(gallery, tmp_path / "a.npz")
     assert (report.added, report.erased_before, report.who) == (4, 1, ["p0001"])
 

@@ -53,7 +53,7 @@ def test_people_of_other_ids_are_added(tmp_path: Path) -> None:
         for algorithm, hashes in other.hashes(PICTURE).items():
             np.testing.assert_array_equal(stored[algorithm].bits[12:], hashes.bits)
         np.testing.assert_array_equal(gallery.templates()[12:24], other.templates()[:])
-        assert gallery.names() == {"new": "Nora"}
+        assert gallery.people.names() == {"new": "Nora"}
         gallery.verify()
         *_, noted = gallery.log()
         assert (noted["action"], noted["other_gallery"], noted["templates"]) == ("merged", other.id, 12)
@@ -65,12 +65,12 @@ def test_people_of_other_ids_are_added(tmp_path: Path) -> None:
 def test_who_shares_a_photo_is_the_same(tmp_path: Path) -> None:
     more = Shot("p0000", OTHERS[0].vector, 500)
     with of(tmp_path / "a", *SHOTS[:4]) as gallery, of(tmp_path / "b", SHOTS[0], more) as other:
-        gallery.rename("p0000", name="Anna")
-        other.rename("p0000", name="Anne")
+        gallery.people.rename("p0000", name="Anna")
+        other.people.rename("p0000", name="Anne")
         found = merge(gallery, other)
         assert (found.added, found.known, found.subjects, found.same) == (1, 1, 0, 1)
         assert len(gallery.photos("p0000")) == 3
-        assert gallery.names() == {"p0000": "Anna"}
+        assert gallery.people.names() == {"p0000": "Anna"}
 
 
 def test_a_template_without_sha256_is_a_photo_too(tmp_path: Path) -> None:

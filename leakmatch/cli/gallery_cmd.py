@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakmatch.cli import gallery_keys_cmd, gallery_people_cmd, gallery_safety_cmd, gallery_transfer_cmd, options
+from leakmatch.cli import (
+    gallery_keys_cmd,
+    gallery_merge_cmd,
+    gallery_people_cmd,
+    gallery_re_enrol_cmd,
+    gallery_safety_cmd,
+    gallery_transfer_cmd,
+    options,
+)
 from leakmatch.locator import printable
 
 if TYPE_CHECKING:
@@ -140,6 +148,8 @@ for name, command in (
     ("remove", gallery_people_cmd.remove),
     ("import", gallery_transfer_cmd.import_files),
     ("export", gallery_transfer_cmd.export_file),
+    ("merge", gallery_merge_cmd.merge),
+    ("re-enrol", gallery_re_enrol_cmd.re_enrol),
     ("verify", gallery_safety_cmd.verify),
     ("log", gallery_safety_cmd.log),
     ("seal", gallery_safety_cmd.seal),

@@ -27,7 +27,7 @@ Chosen = Mapping[str, Collection[int] | None]
 def remove(
     gallery: options.GalleryArgument,
     subjects: Annotated[
-        list[str] | None, typer.Argument(metavar="[SUBJECT]...", help="The subject ids.", callback=storable_all)
+        list[str] | None, typer.Argument(metavar="SUBJECT...", help="The subject ids.", callback=storable_all)
     ] = None,
     enrolments: Annotated[
         list[int] | None,

@@ -77,6 +77,8 @@ def _run_record(
             "id": gallery.id,
             "path": str(gallery.path),
             "digest": gallery.digest,
+            "purpose": gallery.purpose,
+            "legal_basis": gallery.legal_basis,
             "subjects": info["subjects"],
             "enrolled": info["enrolled"],
             "templates": info["templates"],

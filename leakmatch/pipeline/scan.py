@@ -56,7 +56,7 @@ def scan(
         closing(start(runtime, settings, inventory, mirrored=False)) as executor,
         Gallery.open(gallery, keys=keys, steady=True, action="scan", case=str(case.absolute())) as opened,
     ):
-        require_searchable(opened, pack)
+        require_searchable(opened, pack, begun=case.exists())
         calibration = calibration_for(opened, pack, settings)
         with (
             begun_case(case, sources, opened, runtime, calibration, settings, inventory) as ledger,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakmatch.cli import options
-from leakmatch.locator import printable
+from leakmatch.locator import printable, storable
 
 if TYPE_CHECKING:
     from leakmatch.gallery.transfer import Imported
@@ -31,6 +31,8 @@ def import_files(
         ),
     ] = None,
     unsealed: options.UnsealedOption = False,
+    purpose: options.PurposeOption = "",
+    legal_basis: options.LegalBasisOption = "",
     pack: options.PackOption = None,
     trust_model: Annotated[
         bool, typer.Option("--trust-model", help="Take files that do not say which model made their templates.")
@@ -66,6 +68,8 @@ def import_files(
         lambda: counted("Importing", "templates", quiet=quiet or as_json),
         keys=None if unsealed and not gallery.exists() else given,
         file_keys=options.other_keys(import_key_file, "LEAKMATCH_IMPORT_PASSPHRASE", given),
+        purpose=storable(purpose.strip()),
+        legal_basis=storable(legal_basis.strip()),
         trust_model=trust_model,
         hashes=not without_hashes,
     ):

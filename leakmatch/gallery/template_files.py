@@ -37,7 +37,7 @@ from leakmatch.arrays import Array
 from leakmatch.errors import MissingExtra, UsageError, os_error
 from leakmatch.gallery.about import MEMBER, About, column_of
 from leakmatch.gallery.table import HashColumn, Rows
-from leakmatch.sealed.header import MAGIC
+from leakmatch.sealed.file import is_sealed
 from leakmatch.sealed.keys import Keys
 from leakmatch.sealed.stream import open_stream
 
@@ -79,10 +79,9 @@ def open_templates(path: Path, keys: Keys | None = None) -> Iterator[TemplateFil
     try:
         with ExitStack() as stack:
             stream: IO[bytes] = stack.enter_context(path.open("rb"))
-            sealed = stream.read(len(MAGIC)) == MAGIC
+            sealed = is_sealed(path)
             if sealed:
                 stream = stack.enter_context(open_stream(path, keys or Keys()))
-            stream.seek(0)
             head = stream.read(4)
             stream.seek(0)
             if head == b"PAR1":

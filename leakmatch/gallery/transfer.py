@@ -76,7 +76,7 @@ def import_templates(
     for a file that is no template file, :class:`~leakmatch.errors.StorageError` where the disk is full.
     """
     with open_templates(file, keys) as templates:
-        check_model(gallery, file, templates, trust_model=trust_model)
+        require_model(templates, file, gallery.model_id, gallery.dimension, trust_model=trust_model)
         kinds = templates.about.hashes if hashes else ()
         require_same_hashes(gallery, kinds, str(file))
         report = Imported(file, templates.sealed, rows=templates.count, hashes=len(kinds))
@@ -124,23 +124,24 @@ def require_same_hashes(gallery: Gallery, kinds: Collection[HashKind], what: str
         )
 
 
-def check_model(gallery: Gallery, file: Path, templates: TemplateFile, *, trust_model: bool) -> None:
-    """Raise :class:`ModelMismatch` or :class:`UsageError` for templates that may not be added."""
+def require_model(
+    templates: TemplateFile, file: Path, model_id: str, dimension: int, *, trust_model: bool = False
+) -> None:
+    """Raise :class:`ModelMismatch` or :class:`UsageError` unless the templates are of this model and length."""
     if templates.model_id:
-        if templates.model_id != gallery.model_id:
+        if templates.model_id != model_id:
+            pack = f" (pack {templates.about.pack})" if templates.about.pack else ""
             raise ModelMismatch(
-                f"{file}: its templates were made with the model {templates.model_id}, the gallery's with "
-                f"{gallery.model_id}. They cannot be compared."
+                f"{file}: its templates were made with the model {templates.model_id}{pack}, the gallery's with "
+                f"{model_id}. They cannot be compared."
             )
     elif not trust_model:
         raise UsageError(
             f"{file}: does not say which model made its templates (model_id). Templates of two models cannot be "
-            f"compared. If you know that it was {gallery.model_id}, add --trust-model."
+            f"compared. If you know that it was {model_id}, add --trust-model."
         )
-    if templates.count and templates.dimension != gallery.dimension:
-        raise ModelMismatch(
-            f"{file}: its templates have {templates.dimension} numbers, the gallery's {gallery.dimension}."
-        )
+    if templates.count and templates.dimension != dimension:
+        raise ModelMismatch(f"{file}: its templates have {templates.dimension} numbers, the gallery's {dimension}.")
 
 
 def _good(rows: Rows, done: int, report: Imported) -> list[int]:

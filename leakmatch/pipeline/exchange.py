@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from leakmatch.errors import IntegrityError, ModelMismatch, StorageError
@@ -16,7 +16,7 @@ from leakmatch.gallery.rows import FACE, PICTURE
 from leakmatch.gallery.store import Gallery
 from leakmatch.gallery.template_files import open_templates
 from leakmatch.gallery.template_writers import Progress
-from leakmatch.gallery.transfer import Imported, import_templates, no_progress
+from leakmatch.gallery.transfer import Imported, import_templates, no_progress, require_model
 from leakmatch.hashing.algorithms import DHASH, HASH_BYTES, PHASH
 from leakmatch.hashing.evidence import require_current
 from leakmatch.sealed.keys import Keys
@@ -36,23 +36,37 @@ def import_files(
     *,
     keys: Keys | None = None,
     file_keys: Keys | None = None,
+    purpose: str = "",
+    legal_basis: str = "",
     trust_model: bool = False,
     hashes: bool = True,
 ) -> Iterator[Imported]:
     """Add ``files`` to the gallery at ``path``, one after the other; each as a whole or not at all.
 
-    The gallery is made where it is not there, for the pack of ``settings``; what it is for is taken from the first file
-    that says so. ``keys`` open or seal it (``None``: it is plain), ``file_keys`` open files that are sealed. All files
-    are looked at before the first is added. ``hashes`` and ``trust_model``: see
-    :func:`~leakmatch.gallery.transfer.import_templates`, and what it raises.
+    The gallery is made where it is not there, for the pack of ``settings``; what is not said of its ``purpose`` and
+    ``legal_basis`` is taken from the first file that states it. ``keys`` open or seal the gallery (``None``: it is
+    plain), ``file_keys`` open files that are sealed. All files are looked at before the first is added. ``hashes`` and
+    ``trust_model``: see :func:`~leakmatch.gallery.transfer.import_templates`, and what it raises.
     """
-    found = []
-    for file in files:
-        with open_templates(file, file_keys) as templates:
-            found.append((templates.model_id, templates.about))
-            if hashes:
-                _require_current(templates.about, file)
-    with _opened(path, files, found, settings, keys) as gallery:
+
+    def look(model_id: str, dimension: int) -> Iterator[About]:
+        for file in files:
+            with open_templates(file, file_keys) as templates:
+                require_model(templates, file, model_id, dimension, trust_model=trust_model)
+                if hashes:
+                    _require_current(templates.about, file)
+                yield templates.about
+
+    with ExitStack() as stack:
+        if path.exists():
+            gallery = stack.enter_context(Gallery.open(path, keys=keys, writable=True, action="import"))
+            gallery.require_terms(purpose, legal_basis)
+            list(look(gallery.model_id, gallery.dimension))
+        else:
+            pack = load_pack(settings.pack)
+            stated = [About(purpose=purpose, legal_basis=legal_basis)]
+            stated += look(pack.model_id, pack.embedder.dimension)
+            gallery = stack.enter_context(_made(path, pack, stated, keys))
         for file in files:
             with watched() as progress:
                 report = import_templates(
@@ -62,34 +76,17 @@ def import_files(
         _tidy(gallery)
 
 
-def _opened(
-    path: Path, files: Sequence[Path], found: Sequence[tuple[str, About]], settings: Settings, keys: Keys | None
-) -> Gallery:
-    if path.exists():
-        return Gallery.open(path, keys=keys, writable=True, action="import")
-    pack = load_pack(settings.pack)
-    for file, (model_id, about) in zip(files, found, strict=True):
-        _require_pack(file, model_id, about, pack)
-    stated = next((about for _, about in found if about.purpose or about.legal_basis), About())
+def _made(path: Path, pack: Pack, stated: Sequence[About], keys: Keys | None) -> Gallery:
+    """A new gallery, for what is stated first."""
     return Gallery.create(
         path,
         pack.name,
         pack.model_id,
         pack.embedder.dimension,
         keys=keys,
-        purpose=stated.purpose,
-        legal_basis=stated.legal_basis,
+        purpose=next((about.purpose for about in stated if about.purpose), ""),
+        legal_basis=next((about.legal_basis for about in stated if about.legal_basis), ""),
     )
-
-
-def _require_pack(file: Path, model_id: str, about: About, pack: Pack) -> None:
-    """No gallery is made for a file that could not be added to it."""
-    if model_id and model_id != pack.model_id:
-        raise ModelMismatch(
-            f"{file}: its templates were made with the model {model_id}"
-            + (f" of the pack {about.pack}" if about.pack else "")
-            + f", and the new gallery would be one for {pack.model_id}. Give the pack that it was made with: --pack"
-        )
 
 
 def _require_current(about: About, file: Path) -> None:

@@ -124,7 +124,7 @@ def merge(
         Gallery.open(other, keys=other_keys, steady=True, action="merge-into", into=str(path.absolute())) as second,
     ):
         merged = _merge(gallery, second, same_ids=same_ids, prefix=prefix, progress=progress)
-        second.note("merged-into", into=str(path.absolute()), into_gallery=gallery.id, templates=merged.templates)
+        second.note("merged-into", into=str(path.absolute()), into_gallery=gallery.id, templates=merged.added)
         _tidy(gallery)
         return merged
 

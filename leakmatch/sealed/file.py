@@ -584,9 +584,10 @@ class SealedFile:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether the file begins as a sealed one."""
+    """Whether it is a sealed file, or was one before it was damaged: by the beginning of either key page."""
     with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+        head = file.read(KEY_PAGE_BYTES + len(MAGIC))
+    return MAGIC in (head[: len(MAGIC)], head[KEY_PAGE_BYTES:])
 
 
 def _chain(digest: bytes, tag: bytes) -> bytes:

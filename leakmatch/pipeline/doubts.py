@@ -110,8 +110,8 @@ def doubts(
 ) -> Doubts:
     """The doubts about the gallery at ``path``, which ``keys`` open. ``progress``: subjects done, and all.
 
-    Raises :class:`UsageError` where neither the pack nor the gallery has a calibration, and for a gallery of more people
-    than ``most``.
+    Raises :class:`UsageError` where neither the pack nor the gallery has a calibration, and for a gallery of more than
+    ``most`` people.
     """
     pack = load_pack(settings.pack)
     with Gallery.open(path, keys=keys, steady=True, action="doubts") as gallery:

@@ -156,22 +156,6 @@ class Database:
             raise
         return database
 
-    @classmethod
-    def remains(cls, path: Path, keys: Keys | None) -> Database:
-        """What is left of a damaged store, to be read: a query that meets a damaged part raises.
-
-        Raises :class:`IntegrityError` where nothing is left, and as :meth:`open` does for what is no store.
-        """
-        with storage(path):
-            if not is_sealed(path):
-                return cls(path, _plain(path, writable=False, recover=_journal(path).is_file()))
-            file_ = SealedFile.open(path, keys or Keys(), lenient=True)
-            try:
-                return cls(path, SealedTables(file_))
-            except BaseException:
-                file_.close()
-                raise
-
     def _bring_up_to(
         self, version: int, what: str, upgrades: Mapping[int, Callable[[Database], None]], *, writable: bool
     ) -> None:

@@ -113,8 +113,11 @@ class Database:
         writable: bool,
         steady: bool = False,
         noted: bool = False,
+        upgrades: Mapping[int, Callable[[Database], None]] | None = None,
     ) -> Database:
         """Open an existing store of the kind ``what`` ("gallery", "case"). ``keys`` are for one that is sealed.
+
+        ``upgrades``: by version, what brings an older one to the next version; a writer does, all or nothing.
 
         ``noted``: readers add to its log (:meth:`note_opening`), as far as the file can be written.
         ``steady``: as a reader who lets no writer in until it is closed; several such readers may be in.
@@ -144,19 +147,56 @@ class Database:
                 found = database._scalar("PRAGMA application_id")
                 if found != application_id:
                     raise UsageError(f"{path}: not a LeakMatch {what}.")
-                have = database._scalar("PRAGMA user_version")
-                if have != version:
-                    raise UsageError(
-                        f"{path}: a {what} of format {have}; this LeakMatch reads format {version}. Read it with the "
-                        "version that wrote it, or begin a new one."
-                    )
                 database._sum = database._stored_sum()
+                database._bring_up_to(version, what, upgrades or {}, writable=writable)
                 if not writable:
                     database._connection.execute("PRAGMA query_only = ON")
         except BaseException:
             database.close()
             raise
         return database
+
+    @classmethod
+    def remains(cls, path: Path, keys: Keys | None) -> Database:
+        """What is left of a damaged store, to be read: a query that meets a damaged part raises.
+
+        Raises :class:`IntegrityError` where nothing is left, and as :meth:`open` does for what is no store.
+        """
+        with storage(path):
+            with path.open("rb") as file:
+                sealed = file.read(len(MAGIC)) == MAGIC
+            if not sealed:
+                return cls(path, _plain(path, writable=False, recover=_journal(path).is_file()))
+            file_ = SealedFile.open(path, keys or Keys(), lenient=True)
+            try:
+                return cls(path, SealedTables(file_))
+            except BaseException:
+                file_.close()
+                raise
+
+    def _bring_up_to(
+        self, version: int, what: str, upgrades: Mapping[int, Callable[[Database], None]], *, writable: bool
+    ) -> None:
+        have = self._scalar("PRAGMA user_version")
+        if have != version and have not in upgrades:
+            raise UsageError(
+                f"{self.path}: a {what} of format {have}; this LeakMatch reads format {version}. Read it with the "
+                "version that wrote it, or begin a new one."
+            )
+        if have != version and not writable:
+            raise UsageError(
+                f"{self.path}: a {what} of format {have}; this LeakMatch reads format {version}. Any command "
+                f"that changes it brings it up to date, for instance: leakmatch {what} seal {self.path}"
+            )
+        for step in range(have, version):
+            with self.transaction():
+                upgrades[step](self)
+                self.define(f"PRAGMA user_version = {step + 1}")
+
+    def define(self, statement: str) -> None:
+        """Make or drop a table. Within a transaction."""
+        with storage(self.path, self._engine):
+            self._connection.execute(statement)
 
     def close(self) -> None:
         """Close the file. What was not committed is rolled back."""

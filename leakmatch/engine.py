@@ -16,7 +16,7 @@ from typing import IO, Final, Protocol
 import apsw
 
 from leakmatch.errors import IntegrityError, LeakMatchError, StorageError, UsageError, os_error
-from leakmatch.sealed.file import SealedFile
+from leakmatch.sealed.file import PAGE_BYTES, SealedFile
 from leakmatch.sealed.header import KeyPage
 from leakmatch.sealed.keys import Keys, KeySlots
 from leakmatch.sealed.pages import SealedPages
@@ -31,6 +31,7 @@ _WAITS: Final = 60
 
 _LOG: Final = "CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY, previous BLOB NOT NULL, entry BLOB NOT NULL)"
 _NO_ENTRY: Final = bytes(32)
+_STEP: Final = 1 << 20
 
 
 class Engine(Protocol):
@@ -148,14 +149,16 @@ class PlainFile:
     def wipe(self) -> None:
         """See :class:`Engine`."""
         if self._held is None:
+            log.warning("%s: the old file could not be overwritten before it was removed.", self.path)
             return
-        with open(f"/proc/self/fd/{self._held.fileno()}", "r+b") as file:  # noqa: PTH123 - it has no name any more
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            for start in range(0, size, 1 << 20):
-                file.write(bytes(min(1 << 20, size - start)))
-            os.fsync(file.fileno())
-            file.truncate(0)
+        file = self._held
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        for start in range(0, size, _STEP):
+            file.write(bytes(min(_STEP, size - start)))
+        file.flush()
+        os.fsync(file.fileno())
+        file.truncate(0)
 
     def close(self) -> None:
         """See :class:`Engine`."""
@@ -237,6 +240,7 @@ def sealed_copy(engine: Engine, file: SealedFile) -> SealedTables:
     """The rows and entries of ``engine`` in the new, empty ``file``."""
     pages = SealedPages(file)
     try:
+        engine.connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # which VACUUM makes that of the new database
         engine.connection.execute("VACUUM INTO ?", (f"file:sealed?vfs={pages.vfs}",))
         file.commit(list(engine.entries()))
     except BaseException:
@@ -259,7 +263,7 @@ def lock(path: Path, *, shared: bool) -> IO[bytes] | None:
     except ImportError:  # Windows: SQLite's own locks remain
         return None
     try:
-        file = path.open("rb")
+        file = path.open("rb" if shared else "r+b")
     except OSError as error:
         raise os_error(error, path) from error
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakmatch.cli import gallery_people_cmd, gallery_safety_cmd, gallery_transfer_cmd, options
+from leakmatch.cli import gallery_keys_cmd, gallery_people_cmd, gallery_safety_cmd, gallery_transfer_cmd, options
 from leakmatch.locator import printable
 
 if TYPE_CHECKING:
@@ -141,7 +141,11 @@ for name, command in (
     ("import", gallery_transfer_cmd.import_files),
     ("export", gallery_transfer_cmd.export_file),
     ("verify", gallery_safety_cmd.verify),
+    ("log", gallery_safety_cmd.log),
+    ("seal", gallery_safety_cmd.seal),
+    ("compact", gallery_safety_cmd.compact),
     ("calibrate", calibrate),
     ("doubts", doubts),
 ):
     app.command(name)(command)
+app.add_typer(gallery_keys_cmd.app, name="keys")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,9 +126,13 @@ def keys(key_file: Path | None) -> Keys:
     """What the user offers to open or seal files with. The passphrase is taken out of this process's environment."""
     from leakmatch.sealed.keys import Keys
 
-    passphrase = os.environ.pop("LEAKMATCH_PASSPHRASE", None)
+    return Keys(key_file, os.environ.pop("LEAKMATCH_PASSPHRASE", None), asked())
+
+
+def asked() -> Callable[[str, bool], str] | None:
+    """How a passphrase is asked for; ``None`` where there is no terminal to ask on."""
     on_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    return Keys(key_file, passphrase, _ask if on_terminal else None)
+    return _ask if on_terminal else None
 
 
 def keys_for(gallery: Path, key_file: Path | None, *, unsealed: bool) -> Keys | None:

@@ -9,6 +9,7 @@ without breaking the chain; within a sealed gallery they are sealed like everyth
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 from datetime import UTC, datetime
 from importlib import metadata
@@ -31,6 +32,4 @@ def _account() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):
-        import os
-
         return f"uid {os.getuid()}"

@@ -7,11 +7,10 @@ again repeats nothing.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import json
 import secrets
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,75 +20,22 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray, LongArray
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
+from leakmatch.gallery import adding, people
 from leakmatch.gallery.access import entry
+from leakmatch.gallery.keyring import Keyring
+from leakmatch.gallery.rows import FACE, PICTURE, Enrolment, Hashes, Photo
+from leakmatch.gallery.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, UPGRADES, VERSION, fill
 from leakmatch.gallery.templates import PART, StoredTemplates
-from leakmatch.records import HashBatch
-from leakmatch.sealed.file import SealedFile
-from leakmatch.sealed.keys import Keys, KeySlots
+from leakmatch.sealed.keys import Keys
 
-APPLICATION_ID: Final = 0x4C4D4741  # "LMGA"
-VERSION: Final = 1
+__all__ = ["FACE", "PICTURE", "Enrolment", "Gallery", "Hashes", "Photo"]
 
-SCHEMA: Final = (
-    "CREATE TABLE subjects (subject_id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE photos (
-        photo INTEGER PRIMARY KEY,      -- the enrolment id
-        subject_id TEXT NOT NULL,
-        path TEXT NOT NULL,             -- where it was enrolled from, printable
-        sha256 BLOB,
-        refusal TEXT NOT NULL,          -- reason code; empty where a template was made
-        detail TEXT NOT NULL,
-        quality REAL NOT NULL
-    )""",
-    "CREATE UNIQUE INDEX photos_by_sha256 ON photos (sha256, subject_id)",
-    "CREATE INDEX photos_by_subject ON photos (subject_id)",
-    "CREATE TABLE templates (photo INTEGER PRIMARY KEY, vector BLOB NOT NULL)",  # float32[D], little-endian
-    """CREATE TABLE hashes (
-        photo INTEGER NOT NULL,
-        scope TEXT NOT NULL,            -- picture, face
-        algorithm TEXT NOT NULL,
-        bits BLOB NOT NULL,
-        quality REAL NOT NULL,
-        PRIMARY KEY (photo, scope, algorithm)
-    ) WITHOUT ROWID""",
-)
-
-PICTURE: Final = "picture"
-FACE: Final = "face"
+#: A sealed file is compacted by itself where it is larger than twice what it would be then, and this.
+_SLACK_BYTES: Final = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """One photo that was offered for enrolment. ``refusal`` is empty where a template was made."""
-
-    subject_id: str
-    path: str
-    sha256: bytes | None
-    refusal: str
-    detail: str
-    quality: float
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """An accepted photo: its template float32[D] and its hashes (one row per batch)."""
-
-    photo: Photo
-    vector: FloatArray
-    picture_hashes: tuple[HashBatch, ...]
-    face_hashes: tuple[HashBatch, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Hashes:
-    """All hashes of one scope and algorithm.
-
-    ``bits`` uint8[M,B/8], ``quality`` float32[M], ``enrolment_id`` int64[M].
-    """
-
-    bits: ByteArray
-    quality: FloatArray
-    enrolment_id: LongArray
+#: What the log calls a change that leaves nothing in the file of what was removed before.
+_REWRITES: Final = {"compact", "seal", "rotate-keys"}
 
 
 class Gallery(Store):
@@ -108,9 +54,20 @@ class Gallery(Store):
         self._about: dict[str, Any] = about
 
     @classmethod
-    def create(cls, path: Path, pack: str, model_id: str, dimension: int, *, keys: Keys | None = None) -> Gallery:
+    def create(
+        cls,
+        path: Path,
+        pack: str,
+        model_id: str,
+        dimension: int,
+        *,
+        keys: Keys | None = None,
+        purpose: str = "",
+        legal_basis: str = "",
+    ) -> Gallery:
         """Create an empty gallery for templates of one model, sealed with ``keys``, or plain where there are none.
 
+        ``purpose`` and ``legal_basis``: what it is for, and what allows it, in the user's words; every report has them.
         The file must not exist.
         """
         about = {
@@ -119,13 +76,15 @@ class Gallery(Store):
             "pack": pack,
             "model_id": model_id,
             "dimension": dimension,
+            "purpose": purpose,
+            "legal_basis": legal_basis,
         }
 
-        def fill(new: Database) -> None:
-            new.put("gallery", about)
+        def begin(new: Database) -> None:
+            fill(new, about)
             new.note(entry("create", gallery=about["id"], sealed=keys is not None))
 
-        return cls(Database.create(path, APPLICATION_ID, VERSION, SCHEMA, fill, keys))
+        return cls(Database.create(path, APPLICATION_ID, VERSION, SCHEMA, begin, keys))
 
     @classmethod
     def open(
@@ -143,7 +102,15 @@ class Gallery(Store):
         ``steady``: nobody can change it until it is closed, and nobody is changing it.
         """
         database = Database.open(
-            Path(path), APPLICATION_ID, VERSION, "gallery", keys=keys, writable=writable, steady=steady, noted=True
+            Path(path),
+            APPLICATION_ID,
+            VERSION,
+            "gallery",
+            keys=keys,
+            writable=writable,
+            steady=steady,
+            noted=True,
+            upgrades=UPGRADES,
         )
         gallery = cls(database)
         try:
@@ -170,6 +137,31 @@ class Gallery(Store):
         """The length of a template."""
         return int(self._about["dimension"])
 
+    @property
+    def purpose(self) -> str:
+        """What it is for, in the user's words; empty where that was not stated."""
+        return str(self._about.get("purpose") or "")
+
+    @property
+    def legal_basis(self) -> str:
+        """What allows it, in the user's words; empty where that was not stated."""
+        return str(self._about.get("legal_basis") or "")
+
+    def describe(self, *, purpose: str | None = None, legal_basis: str | None = None) -> None:
+        """State anew what it is for, and what allows it; ``None`` leaves it as it is. The log has the old and the new.
+
+        A case that was begun before cannot be continued with it: its report would not say what holds now.
+        """
+        given = {"purpose": purpose, "legal_basis": legal_basis}
+        now = {key: value for key, value in given.items() if value is not None and value != self._about.get(key)}
+        if not now:
+            return
+        with self._database.transaction():
+            self._database.put("gallery", {**self._about, **now})
+            before = {key: self._about.get(key) or "" for key in now}
+            self._database.note(entry("describe", before=before, now=now))
+        self._about = {**self._about, **now}
+
     def require_model(self, model_id: str) -> None:
         """Raise :class:`ModelMismatch` unless templates of this model may be compared with the gallery's."""
         if model_id != self.model_id:
@@ -184,7 +176,12 @@ class Gallery(Store):
             raise UsageError(f"{self.path}: nobody is enrolled in this gallery, so nobody could be found.")
 
     def info(self) -> dict[str, Any]:
-        """Counts and identity, as JSON values."""
+        """Counts and identity, as JSON values.
+
+        ``changes`` and ``state`` of a sealed one: how often something was added to the file, the log included, and a
+        digest over all of it. Noted elsewhere, they show whether the whole file was put back to an earlier state.
+        """
+        file = self._database.sealed
         return {
             **self._about,
             "subjects": self._database.one("SELECT count(*) FROM subjects"),
@@ -192,9 +189,12 @@ class Gallery(Store):
             "templates": self._database.one("SELECT count(*) FROM templates"),
             "photos_enrolled": self._database.one("SELECT count(*) FROM photos WHERE refusal = ''"),
             "photos_refused": self._database.one("SELECT count(*) FROM photos WHERE refusal <> ''"),
+            "expired": len(self.expired()),
+            "erasures": self._database.one("SELECT count(*) FROM erasures"),
             "digest": self.digest,
             "sealed": self.sealed,
             "bytes": self.path.stat().st_size,
+            **({} if file is None else {"changes": file.commits, "state": file.chain}),
         }
 
     @property
@@ -213,63 +213,39 @@ class Gallery(Store):
     # Keys and space
 
     @property
-    def slots(self) -> KeySlots:
+    def keyring(self) -> Keyring:
         """The keys that open it. Raises :class:`UsageError` where it is not sealed."""
-        return self._sealed().slots
-
-    def add_key(self, keys: Keys, label: str = "") -> None:
-        """Let ``keys`` open it, too."""
-        file = self._sealed()
-        slots = file.slots.added(keys.secret(str(self.path), new=True), file.master, label)
-        self._database.set_slots(slots, entry("add-key", key=label or slots.slots[-1].kind))
-
-    def remove_key(self, number: int) -> None:
-        """Let the key with this number, from 0, open it no more. Who has an older copy of the file can still use it."""
-        slots = self._sealed().slots
-        left = slots.without(number)
-        self._database.set_slots(left, entry("remove-key", key=slots.slots[number].label or slots.slots[number].kind))
-
-    def _sealed(self) -> SealedFile:
-        if self._database.sealed is None:
-            raise UsageError(f"{self.path}: it is not sealed, so it has no keys. Seal it: leakmatch gallery seal")
-        return self._database.sealed
+        return Keyring(self._database)
 
     def compact(self) -> None:
         """Rewrite the file without what was removed or superseded. A sealed one gets a new data key."""
         self._database.compact(entry("compact"))
 
+    def tidy(self) -> bool:
+        """Compact a sealed file most of which is superseded; whether that was done.
+
+        It is where it is larger than twice what is left of it, so what is written for it was written before: adding
+        much costs at most twice as much, and adding a little to a large gallery nothing.
+        """
+        sealed = self._database.sealed
+        if sealed is None or sealed.size <= 2 * sealed.live + _SLACK_BYTES:
+            return False
+        self.compact()
+        return True
+
+    def left_in_file(self) -> int:
+        """How many removals there were since the file was last compacted: what they took out is still in it."""
+        count = 0
+        for noted in self.log():
+            if noted.get("action") == "erase":
+                count += 1
+            elif noted.get("action") in _REWRITES:
+                count = 0
+        return count
+
     def seal(self, keys: Keys) -> None:
         """Rewrite the file so that ``keys``, and no others, open it, under a new master key."""
         self._database.compact(entry("seal" if not self.sealed else "rotate-keys"), keys)
-
-    def subjects(self) -> Iterator[dict[str, Any]]:
-        """Each subject with the number of its enrolled and refused photos, by subject id."""
-        for subject_id, name, enrolled, refused in self._database.select(
-            """SELECT s.subject_id, s.name, count(p.photo) FILTER (WHERE p.refusal = ''),
-                      count(p.photo) FILTER (WHERE p.refusal <> '')
-               FROM subjects s LEFT JOIN photos p USING (subject_id) GROUP BY s.subject_id ORDER BY s.subject_id"""
-        ):
-            yield {"subject_id": subject_id, "name": name, "enrolled": enrolled, "refused": refused}
-
-    def photos(self, subject_id: str) -> list[dict[str, Any]]:
-        """The photos of one subject. Raises :class:`UsageError` for an unknown one."""
-        if self._database.one("SELECT 1 FROM subjects WHERE subject_id = ?", (subject_id,)) is None:
-            raise UsageError(f"{self.path}: there is no subject {subject_id!r}. `leakmatch gallery list` shows them.")
-        return [
-            {
-                "enrolment_id": photo,
-                "path": path,
-                "sha256": sha256.hex() if sha256 else None,
-                "refusal": refusal or None,
-                "detail": detail,
-                "quality": round(quality, 4),
-            }
-            for photo, path, sha256, refusal, detail, quality in self._database.select(
-                """SELECT photo, path, sha256, refusal, detail, quality FROM photos WHERE subject_id = ?
-                   ORDER BY photo""",
-                (subject_id,),
-            )
-        ]
 
     # What matching needs
 
@@ -333,6 +309,14 @@ class Gallery(Store):
                WHERE a.refusal = '' AND b.refusal = '' ORDER BY 1, 2"""
         )
 
+    def equal_templates(self) -> int:
+        """The number of templates that are, to the last bit, that of an earlier enrolment of another subject."""
+        seen: dict[bytes, str] = {}
+        found = 0
+        for vector, subject_id in self.template_rows("t.vector, p.subject_id"):
+            found += seen.setdefault(hashlib.sha256(vector).digest(), subject_id) != subject_id
+        return found
+
     def path_of(self, enrolment_id: int) -> str:
         """Where an enrolled photo was enrolled from."""
         return str(self._database.one("SELECT path FROM photos WHERE photo = ?", (enrolment_id,)))
@@ -372,43 +356,24 @@ class Gallery(Store):
 
     def known(self, subject_id: str, sha256: bytes) -> Photo | None:
         """The photo with these bytes if it was offered for this subject before."""
-        rows = self._database.select(
-            "SELECT subject_id, path, sha256, refusal, detail, quality FROM photos WHERE sha256 = ? AND subject_id = ?",
-            (sha256, subject_id),
-        )
-        return next((Photo(*row) for row in rows), None)
+        return adding.known(self._database, subject_id, sha256)
 
-    def add(self, enrolments: list[Enrolment], refused: list[Photo], names: dict[str, str]) -> None:
-        """Commit accepted and refused photos, and the names of their subjects. All of it or nothing."""
-        database = self._database
-        with database.transaction():
-            subjects = {photo.subject_id for photo in refused} | {e.photo.subject_id for e in enrolments}
-            for subject_id in sorted(subjects):
-                self._put_subject(subject_id, names.get(subject_id, ""))
-            photo = self._last_photo()
-            for offered in refused:
-                if not self._listed(offered):
-                    photo += 1
-                    database.insert("photos", [_photo_row(photo, offered)])
-            for enrolment in enrolments:
-                photo += 1
-                database.delete(  # an earlier refusal of the same photo
-                    "photos",
-                    "subject_id = ? AND refusal <> '' AND (sha256 = ? OR sha256 IS NULL AND path = ?)",
-                    (enrolment.photo.subject_id, enrolment.photo.sha256, enrolment.photo.path),
-                )
-                database.insert("photos", [_photo_row(photo, enrolment.photo)])
-                database.insert("templates", [(photo, enrolment.vector.astype("<f4").tobytes())])
-                for scope, batches in ((PICTURE, enrolment.picture_hashes), (FACE, enrolment.face_hashes)):
-                    database.insert(
-                        "hashes",
-                        [(photo, scope, b.algorithm, b.bits[0].tobytes(), float(b.quality[0])) for b in batches],
-                    )
-            database.put("last_photo", photo)  # so that an enrolment id is never given twice
+    def add(
+        self,
+        enrolments: list[Enrolment],
+        refused: list[Photo],
+        names: Mapping[str, str],
+        expires: Mapping[str, str] | None = None,
+    ) -> None:
+        """Commit accepted and refused photos, and the names of their subjects. All of it or nothing.
+
+        ``expires``: the last days on which to keep them, as ``2027-01-31``. What is not given stays as it is.
+        """
+        adding.add(self._database, enrolments, refused, names, expires or {})
 
     def was_imported(self, sha256: str) -> bool:
         """Whether the template file with this SHA-256 (hexadecimal) was imported before."""
-        return sha256 in (self._database.get("imported") or [])
+        return adding.was_imported(self._database, sha256)
 
     def add_templates(self, parts: Iterable[tuple[list[Photo], FloatArray, dict[str, str]]], file_sha256: str) -> int:
         """Commit templates that were made elsewhere, all or nothing; returns how many were new.
@@ -416,45 +381,7 @@ class Gallery(Store):
         Each part: the photos they were made from, ``vectors`` float32[N,D] of unit norm, and names by subject id. They
         have no hashes. A photo that its subject has already is left out. ``file_sha256`` is remembered.
         """
-        database, added = self._database, 0
-        with database.transaction(), database.large_cache():
-            photo = self._last_photo()
-            for photos, vectors, names in parts:
-                self._put_subjects({p.subject_id for p in photos}, names)
-                keep = self._new_photos(photos)
-                numbers = range(photo + 1, photo + 1 + len(keep))
-                database.insert("photos", [_photo_row(n, photos[i]) for n, i in zip(numbers, keep, strict=True)])
-                blobs = vectors.astype("<f4", copy=False)
-                database.insert("templates", [(n, blobs[i].tobytes()) for n, i in zip(numbers, keep, strict=True)])
-                photo += len(keep)
-                added += len(keep)
-            database.put("last_photo", photo)
-            database.put("imported", [*(database.get("imported") or []), file_sha256])
-        return added
-
-    def _new_photos(self, photos: list[Photo]) -> list[int]:
-        """The positions of the photos that their subject does not have; earlier refusals of them are taken out."""
-        seen: set[tuple[str, bytes]] = set()
-        keep = []
-        for i, offered in enumerate(photos):
-            if offered.sha256 is not None:
-                key = (offered.subject_id, offered.sha256)
-                known = self.known(*key)
-                if key in seen or (known is not None and not known.refusal):
-                    continue
-                if known is not None:
-                    self._database.delete("photos", "subject_id = ? AND sha256 = ?", key)
-                seen.add(key)
-            keep.append(i)
-        return keep
-
-    def _put_subjects(self, subjects: set[str], names: dict[str, str]) -> None:
-        query = "SELECT subject_id, name FROM subjects WHERE subject_id IN (SELECT value FROM json_each(?))"
-        known: dict[str, str] = dict(self._database.select(query, (json.dumps(sorted(subjects)),)))
-        self._database.insert("subjects", [(s, names.get(s, "")) for s in sorted(subjects - known.keys())])
-        for subject_id, name in known.items():
-            if names.get(subject_id, name) != name:
-                self._put_subject(subject_id, names[subject_id])
+        return adding.add_templates(self._database, parts, file_sha256)
 
     def template_rows(self, columns: str) -> Iterator[Row]:
         """``columns`` (SQL; ``p`` a photo, ``s`` its subject) of every template, by enrolment id."""
@@ -470,41 +397,66 @@ class Gallery(Store):
         found = next(self._database.select(query))
         return {name: max(width or 0, 1) for name, width in zip(("subject_id", "name", "path"), found, strict=True)}
 
-    def _last_photo(self) -> int:
-        last = int(self._database.one("SELECT coalesce(max(photo), 0) FROM photos"))
-        return max(last, int(self._database.get("last_photo") or 0))
+    # Its people, and their rights
 
-    def _put_subject(self, subject_id: str, name: str) -> None:
-        known = self._database.one("SELECT name FROM subjects WHERE subject_id = ?", (subject_id,))
-        if known is None:
-            self._database.insert("subjects", [(subject_id, name)])
-        elif name and name != known:
-            self._database.delete("subjects", "subject_id = ?", (subject_id,))
-            self._database.insert("subjects", [(subject_id, name)])
+    def subjects(self) -> Iterator[dict[str, Any]]:
+        """Each subject by id, as JSON values: its name, the number of its enrolled and refused photos, ``expires``."""
+        return people.subjects(self._database)
 
-    def _listed(self, offered: Photo) -> bool:
-        """Whether a refused photo was listed before: by its bytes, or by its place where they could not be read."""
-        if offered.sha256 is not None:
-            return self.known(offered.subject_id, offered.sha256) is not None
-        return bool(
-            self._database.one(
-                "SELECT 1 FROM photos WHERE subject_id = ? AND path = ? AND sha256 IS NULL",
-                (offered.subject_id, offered.path),
-            )
-        )
+    def photos(self, subject_id: str) -> list[dict[str, Any]]:
+        """The photos of one subject. Raises :class:`UsageError` for an unknown one."""
+        return people.photos(self._database, subject_id)
 
-    def remove(self, subject_id: str) -> int:
-        """Remove a subject with all photos, templates and hashes; returns the number of photos.
+    def subject_reference(self, subject_id: str) -> str:
+        """What stands for a subject in the log and in records of erasures (:mod:`leakmatch.gallery.references`)."""
+        return people.subject_reference(self._database, subject_id)
 
-        Freed pages are overwritten. Raises :class:`UsageError` for an unknown subject.
+    def rename(self, subject_id: str, *, to: str | None = None, name: str | None = None) -> None:
+        """Give a subject another id, another name, or both. Raises :class:`UsageError` where the id is taken.
+
+        The gallery's own calibration is dropped where it names the subject by the old id.
         """
-        photos = [photo["enrolment_id"] for photo in self.photos(subject_id)]
-        with self._database.transaction():
-            for photo in photos:
-                for table in ("templates", "hashes", "photos"):
-                    self._database.delete(table, "photo = ?", (photo,))
-            self._database.delete("subjects", "subject_id = ?", (subject_id,))
-        return len(photos)
+        people.rename(self._database, subject_id, to, name)
+
+    def expire(self, dates: Mapping[str, str]) -> None:
+        """Keep each subject until a day (``2027-01-31``); empty for no such day. :class:`UsageError` for unknown ones.
+
+        The day itself is the last on which it may be searched for.
+        """
+        people.expire(self._database, dates)
+
+    def expired(self) -> list[str]:
+        """The subjects whose last day is past, by id."""
+        return people.expired(self._database)
+
+    def require_in_date(self) -> None:
+        """Raise :class:`UsageError` where there are people who were to be kept until a day that is past."""
+        past = len(self.expired())
+        if past:
+            raise UsageError(
+                f"{self.path}: {past:,} of its people were to be kept until a day that is past, so nobody is searched "
+                f"for. Remove them (leakmatch gallery remove {self.path} --expired), or keep them for longer "
+                f"(leakmatch gallery expire {self.path} SUBJECT... --on DATE)."
+            )
+
+    def remove(self, subject_id: str, reason: str = "") -> people.Erasure:
+        """Take a whole subject out. See :meth:`erase`."""
+        return self.erase({subject_id: None}, reason)[0]
+
+    def erase(self, chosen: Mapping[str, Collection[int] | None], reason: str = "") -> list[people.Erasure]:
+        """Take people out, all of it or nothing, and keep a record of each, which has nothing of a face in it.
+
+        ``chosen``: of each subject the enrolment ids of the photos to take out; ``None``: the whole subject. The
+        gallery's own calibration goes, too. What they leave in the file goes with :meth:`compact` only.
+        Raises :class:`UsageError` for an unknown subject or enrolment.
+        """
+        return people.erase(self._database, chosen, reason)
+
+    def erasures(self, subject_id: str | None = None) -> list[people.Erasure]:
+        """The records of what was taken out: all, or those of one subject id."""
+        return people.erasures(self._database, subject_id)
+
+    # Whether it is whole
 
     def require_sound(self) -> None:
         """Raise :class:`IntegrityError` unless the content is what was written: of a sealed gallery that is known."""
@@ -516,36 +468,7 @@ class Gallery(Store):
         self._database.verify()
         for _ in self.templates().parts():
             pass  # each part is checked as it is read
-        for query, what in _MUST_BE_EMPTY:
+        for query, what in MUST_BE_EMPTY:
             count = self._database.one(query)
             if count:
                 raise IntegrityError(f"{self.path}: {count} {what}. Restore the gallery from a copy.")
-
-
-def _photo_row(photo: int, offered: Photo) -> tuple[Any, ...]:
-    return (
-        photo,
-        offered.subject_id,
-        offered.path,
-        offered.sha256,
-        offered.refusal,
-        offered.detail,
-        float(offered.quality),
-    )
-
-
-_MUST_BE_EMPTY: Final = (
-    (
-        "SELECT count(*) FROM photos WHERE refusal = '' AND photo NOT IN (SELECT photo FROM templates)",
-        "enrolled photos have no template",
-    ),
-    (
-        "SELECT count(*) FROM templates WHERE photo NOT IN (SELECT photo FROM photos WHERE refusal = '')",
-        "templates have no photo",
-    ),
-    ("SELECT count(*) FROM hashes WHERE photo NOT IN (SELECT photo FROM photos)", "hashes have no photo"),
-    (
-        "SELECT count(*) FROM photos WHERE subject_id NOT IN (SELECT subject_id FROM subjects)",
-        "photos have no subject",
-    ),
-)

@@ -12,8 +12,8 @@ byte  field      meaning
 40               ciphertext, its tag (16 bytes), CRC-32 of all before it in the block
 ====  =========  =====================================================================
 
-The tag vouches for the header too, and for where in the file the block is. The check sum tells bytes that a disk has changed, which do not fit it, from a block
-that somebody has made or moved.
+The tag vouches for the header too, and for where in the file the block is. The check sum tells bytes that a disk has
+changed, which do not fit it, from a block that somebody has made or moved.
 """
 
 from __future__ import annotations

@@ -260,13 +260,13 @@ class SealedFile:
 
     def rollback(self) -> None:
         """Forget what was written since the last commit."""
-        if self._pending or self._buffer or self._pending_entries or self._holding_end:
-            self._reset()
-            try:
-                os.ftruncate(self._descriptor, self._tail.end)
-            finally:
-                self._holding.close()
-                self._holding_end = False
+        if not self._holding_end:
+            return  # nothing was written; a file that could not be read to its end is left as it is
+        self._reset()
+        try:
+            os.ftruncate(self._descriptor, self._tail.end)
+        finally:
+            self._holding.close()
 
     def set_slots(self, slots: KeySlots, entries: Sequence[bytes] = ()) -> None:
         """Change the keys that open it, and note it in the log."""
@@ -430,6 +430,7 @@ class SealedFile:
         """Know what is left of a damaged file."""
         found = intact(self._blocks, self._at_disk, size, root, OVERHEAD + PAGE_BYTES)
         self.lost += found.lost
+        self._flushed = size
         self._entries, self._pages = array("Q", found.entries), found.pages
         self._offsets = array("Q", (found.places.get(page, _LOST)[0] for page in range(found.pages)))
         self._sequences = array("Q", (found.places.get(page, _LOST)[1] for page in range(found.pages)))

@@ -3,7 +3,7 @@
 An older version of a page whose newest is lost could bring back somebody who was removed. A commit names the pages it
 wrote, so that of a damaged block it is known which page it held. Where that is lost as well, and the damaged place has
 room for a page, every page that was written before it counts as lost. Where the last commits are lost, what was there
-before them is whole: it is taken, and said to be of an older state.
+before them is whole: it is taken (or what is left of them, where that is more), and said to be of an older state.
 """
 
 from __future__ import annotations
@@ -81,6 +81,9 @@ def intact(blocks: Blocks, read: Read, size: int, root: Tail | None, page_size: 
         missing = range(done, root.sequence)
         if root.end > size or _doubtful(met, missing):
             found.behind = root.commits - last
+            if sum(sequence >= done for sequence in met.pages) > len(found.places):
+                _take_torn(found, met, missing)  # most of the file is in the commit of which the end is lost
+                found.pages = root.pages
         else:
             _take_torn(found, met, missing)
             found.pages = root.pages
@@ -91,7 +94,7 @@ def intact(blocks: Blocks, read: Read, size: int, root: Tail | None, page_size: 
 
 def _take_torn(found: Intact, met: _Met, sequences: range) -> None:
     """The blocks of commits of which the last block, which names the pages, is lost."""
-    if _doubtful(met, sequences):
+    if not found.behind and _doubtful(met, sequences):
         found.places.clear()
     for sequence in sequences:
         if sequence in met.pages:

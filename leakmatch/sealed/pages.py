@@ -15,7 +15,6 @@ import apsw
 from leakmatch.sealed.file import PAGE_BYTES, SealedFile
 
 _NUMBERS: Final = itertools.count(1)
-_MAIN: Final = apsw.SQLITE_OPEN_MAIN_DB
 
 
 class SealedPages:
@@ -85,7 +84,9 @@ class _Vfs(apsw.VFS):
         super().__init__(name, base="")
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
-        if not flags[0] & _MAIN:
+        if flags[0] & apsw.SQLITE_OPEN_MAIN_JOURNAL:
+            return _Journal()  # type: ignore[return-value]
+        if not flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
             raise apsw.CantOpenError("a sealed database has one file")
         return _File(self._pages)  # type: ignore[return-value]
 
@@ -99,8 +100,56 @@ class _Vfs(apsw.VFS):
         """There is no journal to delete."""
 
 
-class _File:
-    """What SQLite calls (sqlite.org/c3ref/io_methods.html). Locks are those of the sealed file."""
+class _Always:
+    """What is the same for each file (sqlite.org/c3ref/io_methods.html). Locks are those of the sealed file."""
+
+    def xClose(self) -> None:  # noqa: N802
+        """The sealed file is closed by who opened it."""
+
+    def xLock(self, level: int) -> None:  # noqa: N802
+        """Held already."""
+
+    def xUnlock(self, level: int) -> None:  # noqa: N802
+        """Held until it is closed."""
+
+    def xCheckReservedLock(self) -> bool:  # noqa: N802
+        return False
+
+    def xFileControl(self, op: int, ptr: int) -> bool:  # noqa: N802
+        return False
+
+    def xSectorSize(self) -> int:  # noqa: N802
+        return 4096
+
+    def xDeviceCharacteristics(self) -> int:  # noqa: N802
+        return 0
+
+
+class _Journal(_Always):
+    """A rollback journal in memory. SQLite asks for one only while it fills a new file (``VACUUM INTO``)."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
+        return bytes(self._content[offset : offset + amount])
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        self._content[len(self._content) :] = bytes(max(offset - len(self._content), 0))
+        self._content[offset : offset + len(data)] = data
+
+    def xTruncate(self, size: int) -> None:  # noqa: N802
+        del self._content[size:]
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        """It is gone with the process, as what it belongs to is."""
+
+    def xFileSize(self) -> int:  # noqa: N802
+        return len(self._content)
+
+
+class _File(_Always):
+    """The database."""
 
     def __init__(self, pages: SealedPages) -> None:
         self._pages = pages
@@ -136,24 +185,3 @@ class _File:
 
     def xFileSize(self) -> int:  # noqa: N802
         return self._file.pages * PAGE_BYTES
-
-    def xClose(self) -> None:  # noqa: N802
-        """The sealed file is closed by who opened it."""
-
-    def xLock(self, level: int) -> None:  # noqa: N802
-        """Held already."""
-
-    def xUnlock(self, level: int) -> None:  # noqa: N802
-        """Held until it is closed."""
-
-    def xCheckReservedLock(self) -> bool:  # noqa: N802
-        return False
-
-    def xFileControl(self, op: int, ptr: int) -> bool:  # noqa: N802
-        return False
-
-    def xSectorSize(self) -> int:  # noqa: N802
-        return 4096
-
-    def xDeviceCharacteristics(self) -> int:  # noqa: N802
-        return 0

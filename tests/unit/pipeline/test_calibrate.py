@@ -246,7 +246,7 @@ def test_it_warns_where_others_are_enrolled_since(
     with caplog.at_level(logging.WARNING, logger="leakmatch"):
         calibration_for(gallery, shipped, load({}))
         assert not caplog.records
-        gallery.remove("p0000")
+        add(gallery, [Shot("new", people(np.random.default_rng(9), 1)[0].vector, 9_999)])
         calibration_for(gallery, shipped, load({}))
     assert "others are enrolled than when it was calibrated" in caplog.text
     assert describe(gallery)["enrolments_changed_since"]

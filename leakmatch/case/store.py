@@ -276,6 +276,10 @@ class Case(Store):
         ):
             yield Key(file, position), Locator.from_json(locator), sha256, sealed
 
+    def count_probes(self) -> int:
+        """How many :meth:`probes` there are."""
+        return int(self._database.one("SELECT count(*) FROM items WHERE frame = 0 AND primary_file IS NULL"))
+
     def forget(self, record: Mapping[str, Any]) -> None:
         """Remove the templates that it keeps, with their keys, for good; ``record`` (JSON values) tells of it.
 

@@ -53,7 +53,7 @@ def begun_case(
         for number, file in enumerate(inventory.files)
     ]
     if not path.exists():
-        return Case.create(path, run, rows, secret and KeySlots.new(secret)[0])
+        return Case.create(path, run, rows, None if secret is None else KeySlots.new(secret)[0])
     case = Case.resume(path)
     try:
         case.check_content()  # that the ledger adds up is checked at the end
@@ -68,7 +68,6 @@ def begun_case(
 def _run_record(
     sources: Sequence[Path], gallery: Gallery, runtime: Runtime, calibration: Calibration | None, settings: Settings
 ) -> dict[str, Any]:
-    info = gallery.info()
     case_id = secrets.token_hex(16)
     held = confinement(settings)
     return {
@@ -77,15 +76,7 @@ def _run_record(
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "sources": [os.fspath(source) for source in sources],
         "resolved": [str(source.resolve()) for source in sources],
-        "gallery": {
-            "id": gallery.id,
-            "path": str(gallery.path),
-            "digest": gallery.digest,
-            "subjects": info["subjects"],
-            "enrolled": info["enrolled"],
-            "templates": info["templates"],
-            "pictures": info["templates"],
-        },
+        "gallery": gallery_record(gallery),
         "pack": runtime.describe() | {"calibration_sha256": calibration and calibration.sha256, "decode": DECODE},
         "calibration": calibration and calibration.describe(),
         "settings": asdict(settings) | {"pack": runtime.pack.name},
@@ -94,11 +85,25 @@ def _run_record(
         "threshold": settings.threshold,
         "isolation": held is not None,
         "confinement": held and held.to_json() | {"missing": held.missing()},
-        "machine": _machine(settings),
+        "machine": machine_record(settings),
     }
 
 
-def _machine(settings: Settings) -> dict[str, Any]:
+def gallery_record(gallery: Gallery) -> dict[str, Any]:
+    """Which gallery the run compares with, for the record."""
+    info = gallery.info()
+    return {
+        "id": gallery.id,
+        "path": str(gallery.path),
+        "digest": gallery.digest,
+        "subjects": info["subjects"],
+        "enrolled": info["enrolled"],
+        "templates": info["templates"],
+        "pictures": info["templates"],
+    }
+
+
+def machine_record(settings: Settings) -> dict[str, Any]:
     """What the run ran on, for the record."""
     packages = ("numpy", "faiss-cpu", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif")
     return {

@@ -21,7 +21,7 @@ def end_case(case: Case, calibration: Calibration | None, settings: Settings, ke
     if settings.threshold is None:
         case.prune(STORED_BAND * settings.expected_false)
     case.check_ledger()
-    case.finish(_summary(case, calibration, settings), kept and kept.seal_end)
+    case.finish(_summary(case, calibration, settings), None if kept is None else kept.seal_end)
 
 
 def _summary(case: Case, calibration: Calibration | None, settings: Settings) -> dict[str, Any]:

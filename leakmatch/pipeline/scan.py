@@ -53,7 +53,7 @@ def scan(
     inventory = take_inventory(sources)
     runtime = make_ready(pack, _engine(case, settings))
     with closing(start(runtime, settings, inventory, mirrored=False)) as executor:
-        secret = keep and keep.secret(str(case), new=not case.exists())
+        secret = None if keep is None else keep.secret(str(case), new=not case.exists())
         with Gallery.open(gallery, keys=keys, steady=True, action="scan", case=str(case.absolute())) as opened:
             require_searchable(opened, pack)
             calibration = calibration_for(opened, pack, settings)
@@ -61,7 +61,7 @@ def scan(
                 begun_case(case, sources, opened, runtime, calibration, settings, inventory, secret) as ledger,
                 ThreadPoolExecutor(usable_cores(), "join") as threads,
             ):
-                kept = secret and KeptTemplates.of(ledger, secret)
+                kept = None if secret is None else KeptTemplates.of(ledger, secret)
                 if ledger.finished is not None:
                     return
                 announce(ledger.run)

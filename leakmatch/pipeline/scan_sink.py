@@ -94,7 +94,7 @@ class ScanSink(Sink):
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Keep the analyses for the next join."""
         self._pending.append((task, entry, analyses))
-        self._pending_bytes += sum(map(_held_bytes, analyses))
+        self._pending_bytes += sum(map(held_bytes, analyses))
         if self._pending_bytes >= COMMIT_BYTES:
             self.flush()
 
@@ -180,7 +180,7 @@ class ScanSink(Sink):
         self._committed = time.monotonic()
 
 
-def _held_bytes(analysis: ImageAnalysis) -> int:
+def held_bytes(analysis: ImageAnalysis) -> int:
     """About the memory that an analysis holds until it is committed: crops are also in the frame they came in."""
     vectors = 0 if analysis.templates is None else analysis.templates.vectors.nbytes
     return vectors + 2 * sum(map(len, analysis.crops)) + _FACE_BYTES * len(analysis.faces)

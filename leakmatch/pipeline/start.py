@@ -100,8 +100,8 @@ def start(
 ) -> Executor:
     """Workers that are ready to read and look. Call it before a gallery or a key is read.
 
-    ``mirrored``: hash the mirror images, too. ``listing``: see :class:`Setup`. ``pictures``: about how many there are to
-    look at, where the inventory does not say. Executors are imported here: only one of them runs.
+    ``mirrored``: hash the mirror images, too. ``listing``: see :class:`Setup`. ``pictures``: about how many there are
+    to look at, where the inventory does not say. Executors are imported here: only one of them runs.
     """
     pack = runtime.pack
     setup = Setup(

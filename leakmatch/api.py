@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from leakmatch.case.store import Case
-from leakmatch.pipeline.enrol import EnrolmentReport
+from leakmatch.pipeline.enrol import EnrolmentReport, Terms
 from leakmatch.pipeline.enrol import enroll as _enroll
 from leakmatch.pipeline.progress import Progress, no_progress
 from leakmatch.pipeline.rescan import rescan as _rescan
@@ -31,14 +31,19 @@ def enroll(
     sources: PathLike | Iterable[PathLike],
     *,
     keys: Keys | None,
+    purpose: str = "",
+    legal_basis: str = "",
+    expires: str = "",
     progress: Progress = no_progress,
     **settings: Any,
 ) -> EnrolmentReport:
     """Create ``gallery`` or add to it; the report names every photo that was refused. See ``leakmatch enroll``.
 
-    A new gallery is sealed with ``keys``; ``None``, which is to be said, leaves it without encryption.
+    A new gallery is sealed with ``keys``; ``None``, which is to be said, leaves it without encryption. ``expires``: the
+    last day on which to keep who is enrolled, as ``2027-01-31``.
     """
-    return _enroll(Path(gallery), _paths(sources), load(settings), progress, keys=keys)
+    terms = Terms(purpose, legal_basis, expires)
+    return _enroll(Path(gallery), _paths(sources), load(settings), progress, keys=keys, terms=terms)
 
 
 def scan(

@@ -8,7 +8,6 @@ again repeats nothing.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -20,12 +19,14 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray, LongArray
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
-from leakmatch.gallery import adding, people
+from leakmatch.gallery import adding
 from leakmatch.gallery.access import entry
+from leakmatch.gallery.hashes import stored_hashes
 from leakmatch.gallery.keyring import Keyring
+from leakmatch.gallery.people import ERASED, Erasure, People
 from leakmatch.gallery.rows import FACE, PICTURE, Enrolment, Hashes, Photo
 from leakmatch.gallery.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, UPGRADES, VERSION, fill
-from leakmatch.gallery.templates import PART, StoredTemplates
+from leakmatch.gallery.templates import StoredTemplates
 from leakmatch.sealed.keys import Keys
 
 __all__ = ["FACE", "PICTURE", "Enrolment", "Gallery", "Hashes", "Photo"]
@@ -33,9 +34,9 @@ __all__ = ["FACE", "PICTURE", "Enrolment", "Gallery", "Hashes", "Photo"]
 #: A sealed file is compacted by itself where it is larger than twice what it would be then, and this.
 _SLACK_BYTES: Final = 4 << 20
 
-
-#: What the log calls a change that leaves nothing in the file of what was removed before.
-_REWRITES: Final = {"compact", "seal", "rotate-keys"}
+#: What the log calls the file's rewriting. (A command notes what it is about to do in other words: it may fail.)
+_COMPACTED, _SEALED, _ROTATED = "compacted", "sealed", "keys-rotated"
+_REWRITTEN: Final = {_COMPACTED, _SEALED, _ROTATED}
 
 
 class Gallery(Store):
@@ -159,8 +160,17 @@ class Gallery(Store):
         with self._database.transaction():
             self._database.put("gallery", {**self._about, **now})
             before = {key: self._about.get(key) or "" for key in now}
-            self._database.note(entry("describe", before=before, now=now))
+            self._database.note(entry("described", before=before, now=now))
         self._about = {**self._about, **now}
+
+    def require_terms(self, purpose: str, legal_basis: str) -> None:
+        """Raise :class:`UsageError` where it was made for another purpose, or on another legal basis; empty: any."""
+        for what, given, have in (("purpose", purpose, self.purpose), ("legal basis", legal_basis, self.legal_basis)):
+            if given and given != have:
+                raise UsageError(
+                    f"{self.path}: its {what} is {f'another ({have})' if have else 'not stated'}. To state it anew: "
+                    f"leakmatch gallery describe {self.path}"
+                )
 
     def require_model(self, model_id: str) -> None:
         """Raise :class:`ModelMismatch` unless templates of this model may be compared with the gallery's."""
@@ -189,7 +199,7 @@ class Gallery(Store):
             "templates": self._database.one("SELECT count(*) FROM templates"),
             "photos_enrolled": self._database.one("SELECT count(*) FROM photos WHERE refusal = ''"),
             "photos_refused": self._database.one("SELECT count(*) FROM photos WHERE refusal <> ''"),
-            "expired": len(self.expired()),
+            "expired": len(self.people.expired()),
             "erasures": self._database.one("SELECT count(*) FROM erasures"),
             "digest": self.digest,
             "sealed": self.sealed,
@@ -219,7 +229,7 @@ class Gallery(Store):
 
     def compact(self) -> None:
         """Rewrite the file without what was removed or superseded. A sealed one gets a new data key."""
-        self._database.compact(entry("compact"))
+        self._database.compact(entry(_COMPACTED))
 
     def tidy(self) -> bool:
         """Compact a sealed file most of which is superseded; whether that was done.
@@ -237,15 +247,15 @@ class Gallery(Store):
         """How many removals there were since the file was last compacted: what they took out is still in it."""
         count = 0
         for noted in self.log():
-            if noted.get("action") == "erase":
+            if noted.get("action") == ERASED:
                 count += 1
-            elif noted.get("action") in _REWRITES:
+            elif noted.get("action") in _REWRITTEN:
                 count = 0
         return count
 
     def seal(self, keys: Keys) -> None:
         """Rewrite the file so that ``keys``, and no others, open it, under a new master key."""
-        self._database.compact(entry("seal" if not self.sealed else "rotate-keys"), keys)
+        self._database.compact(entry(_ROTATED if self.sealed else _SEALED), keys)
 
     # What matching needs
 
@@ -268,12 +278,7 @@ class Gallery(Store):
 
     def hashes(self, scope: str, algorithms: Collection[str] | None = None) -> dict[str, Hashes]:
         """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm: of ``algorithms``, or of all."""
-        counts = self._database.select("SELECT algorithm, count(*) FROM hashes WHERE scope = ? GROUP BY 1", (scope,))
-        return {
-            algorithm: self._hashes(scope, algorithm, count)
-            for algorithm, count in list(counts)
-            if algorithms is None or algorithm in algorithms
-        }
+        return stored_hashes(self._database, scope, algorithms)
 
     def hash_of(self, enrolment_id: int, scope: str, algorithm: str) -> ByteArray | None:
         """The hash of one enrolled photo, uint8[B/8]; ``None`` where it has none, as imported templates."""
@@ -281,21 +286,6 @@ class Gallery(Store):
             "SELECT bits FROM hashes WHERE photo = ? AND scope = ? AND algorithm = ?", (enrolment_id, scope, algorithm)
         )
         return None if bits is None else np.frombuffer(bits, np.uint8)
-
-    def _hashes(self, scope: str, algorithm: str, count: int) -> Hashes:
-        rows = self._database.select(
-            "SELECT bits, quality, photo FROM hashes WHERE scope = ? AND algorithm = ? ORDER BY photo",
-            (scope, algorithm),
-        )
-        bits: list[ByteArray] = []
-        quality, photo = np.empty(count, np.float32), np.empty(count, np.int64)
-        done = 0
-        while part := list(itertools.islice(rows, PART)):  # as Python objects, all at once would take a lot of memory
-            bits.append(np.frombuffer(b"".join(row[0] for row in part), np.uint8).reshape(len(part), -1))
-            quality[done : done + len(part)] = [row[1] for row in part]
-            photo[done : done + len(part)] = [row[2] for row in part]
-            done += len(part)
-        return Hashes(np.concatenate(bits), quality, photo)
 
     def enrolled_as(self, sha256: bytes) -> list[int]:
         """The enrolment ids of the photo with these bytes: none, one, or one for each subject it was enrolled for."""
@@ -330,7 +320,7 @@ class Gallery(Store):
 
     def names(self) -> dict[str, str]:
         """The name of every subject that has one."""
-        return dict(self._database.select("SELECT subject_id, name FROM subjects WHERE name <> ''"))
+        return self.people.names()
 
     def calibration(self) -> bytes | None:
         """The calibration that was made of the people in this gallery; ``None`` where none was."""
@@ -397,64 +387,34 @@ class Gallery(Store):
         found = next(self._database.select(query))
         return {name: max(width or 0, 1) for name, width in zip(("subject_id", "name", "path"), found, strict=True)}
 
-    # Its people, and their rights
+    # Its people
+
+    @property
+    def people(self) -> People:
+        """Who is in it until when, and what was erased."""
+        return People(self._database)
 
     def subjects(self) -> Iterator[dict[str, Any]]:
-        """Each subject by id, as JSON values: its name, the number of its enrolled and refused photos, ``expires``."""
-        return people.subjects(self._database)
+        """Each subject by id, as JSON values."""
+        return iter(self.people)
 
     def photos(self, subject_id: str) -> list[dict[str, Any]]:
         """The photos of one subject. Raises :class:`UsageError` for an unknown one."""
-        return people.photos(self._database, subject_id)
+        return self.people.photos(subject_id)
 
-    def subject_reference(self, subject_id: str) -> str:
-        """What stands for a subject in the log and in records of erasures (:mod:`leakmatch.gallery.references`)."""
-        return people.subject_reference(self._database, subject_id)
-
-    def rename(self, subject_id: str, *, to: str | None = None, name: str | None = None) -> None:
-        """Give a subject another id, another name, or both. Raises :class:`UsageError` where the id is taken.
-
-        The gallery's own calibration is dropped where it names the subject by the old id.
-        """
-        people.rename(self._database, subject_id, to, name)
-
-    def expire(self, dates: Mapping[str, str]) -> None:
-        """Keep each subject until a day (``2027-01-31``); empty for no such day. :class:`UsageError` for unknown ones.
-
-        The day itself is the last on which it may be searched for.
-        """
-        people.expire(self._database, dates)
-
-    def expired(self) -> list[str]:
-        """The subjects whose last day is past, by id."""
-        return people.expired(self._database)
+    def remove(self, subject_id: str, reason: str = "") -> Erasure:
+        """Take a whole subject out. What it leaves in the file goes with :meth:`compact`."""
+        return self.people.erase({subject_id: None}, reason)[0]
 
     def require_in_date(self) -> None:
         """Raise :class:`UsageError` where there are people who were to be kept until a day that is past."""
-        past = len(self.expired())
+        past = len(self.people.expired())
         if past:
             raise UsageError(
                 f"{self.path}: {past:,} of its people were to be kept until a day that is past, so nobody is searched "
                 f"for. Remove them (leakmatch gallery remove {self.path} --expired), or keep them for longer "
                 f"(leakmatch gallery expire {self.path} SUBJECT... --on DATE)."
             )
-
-    def remove(self, subject_id: str, reason: str = "") -> people.Erasure:
-        """Take a whole subject out. See :meth:`erase`."""
-        return self.erase({subject_id: None}, reason)[0]
-
-    def erase(self, chosen: Mapping[str, Collection[int] | None], reason: str = "") -> list[people.Erasure]:
-        """Take people out, all of it or nothing, and keep a record of each, which has nothing of a face in it.
-
-        ``chosen``: of each subject the enrolment ids of the photos to take out; ``None``: the whole subject. The
-        gallery's own calibration goes, too. What they leave in the file goes with :meth:`compact` only.
-        Raises :class:`UsageError` for an unknown subject or enrolment.
-        """
-        return people.erase(self._database, chosen, reason)
-
-    def erasures(self, subject_id: str | None = None) -> list[people.Erasure]:
-        """The records of what was taken out: all, or those of one subject id."""
-        return people.erasures(self._database, subject_id)
 
     # Whether it is whole
 

@@ -96,6 +96,8 @@ def gallery_record(gallery: Gallery) -> dict[str, Any]:
         "id": gallery.id,
         "path": str(gallery.path),
         "digest": gallery.digest,
+        "purpose": gallery.purpose,
+        "legal_basis": gallery.legal_basis,
         "subjects": info["subjects"],
         "enrolled": info["enrolled"],
         "templates": info["templates"],

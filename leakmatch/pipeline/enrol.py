@@ -6,6 +6,7 @@ enrolling a folder again adds what is new and repeats nothing.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -13,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from leakmatch.errors import UsageError
+from leakmatch.errors import StorageError, UsageError
 from leakmatch.faces.defects import enrolment_defects, quality_reasons
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.faces.runtime import make_ready
 from leakmatch.gallery.enrolment import describe_choice, subject_face
+from leakmatch.gallery.people import parse_date, today
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
 from leakmatch.hashing.evidence import require_current
 from leakmatch.pipeline.interrupt import deferred_interrupt
@@ -28,6 +30,8 @@ from leakmatch.pipeline.tasks import FileTask, Sink
 from leakmatch.records import LOOKED_AT, Entry, HashBatch, ImageAnalysis, ItemKind, QualityReason
 from leakmatch.sealed.keys import Keys
 from leakmatch.settings import Settings
+
+log = logging.getLogger(__name__)
 
 COMMIT_PHOTOS: Final = 128
 
@@ -50,14 +54,33 @@ class Note:
 
 @dataclass(slots=True)
 class EnrolmentReport:
-    """What became of the photos offered. ``refused`` and ``notes`` name each one that needs a look."""
+    """What became of the photos offered. ``refused`` and ``notes`` name each one that needs a look.
+
+    ``subjects``: of whom a photo was enrolled. ``erased_before``: those among them whom this gallery had erased.
+    ``dated``: how many got a day until which to keep them.
+    """
 
     enrolled: int = 0
     subjects: set[str] = field(default_factory=set)
+    erased_before: set[str] = field(default_factory=set)
+    dated: int = 0
     known: int = 0
     not_pictures: int = 0
     refused: list[Photo] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms people are enrolled: the gallery's purpose and legal basis in the user's words (empty: not stated,
+    or as the gallery has it), and the last day on which to keep who is enrolled, as ``2027-01-31`` (empty: none)."""
+
+    purpose: str = ""
+    legal_basis: str = ""
+    expires: str = ""
+
+
+NO_TERMS: Final = Terms()
 
 
 def enroll(
@@ -67,19 +90,22 @@ def enroll(
     progress: Progress = no_progress,
     *,
     keys: Keys | None = None,
+    terms: Terms = NO_TERMS,
 ) -> EnrolmentReport:
     """Create ``gallery`` or add to it. What was committed before an exception stays; run it again to go on.
 
     ``keys`` open a gallery that is there; a new one is sealed with them, and is plain where they are ``None``.
 
-    Raises :class:`UsageError` where no photo is found, and :class:`ModelMismatch` where the gallery was made with
-    another model; :class:`IntegrityError` where its hashes are of another decode.
+    Raises :class:`UsageError` where no photo is found, or ``terms`` are not those of the gallery or give a day that is
+    past; :class:`ModelMismatch` where the gallery was made with another model; :class:`IntegrityError` where its hashes
+    are of another decode.
     """
     pack = load_pack(settings.pack)
     plan = label(sources)
+    _refuse_past(terms.expires, *plan.expires.values())
     runtime = make_ready(pack, settings.engine)
     with closing(start(runtime, settings, plan.inventory, mirrored=True)) as executor, deferred_interrupt() as check:
-        sink = _Sink(gallery, keys, pack, plan, progress, check)
+        sink = _Sink(gallery, keys, pack, plan, terms, progress, check)
         try:
             executor.run(plan.tasks(), sink)
         finally:
@@ -92,6 +118,12 @@ def enroll(
 # What becomes of a photo
 
 
+def _refuse_past(*dates: str) -> None:
+    for date in dates:
+        if date and parse_date(date) < today():
+            raise UsageError(f"{date} is past. Give the last day on which to keep these people.")
+
+
 class _Sink(Sink):
     """Judges photos in the order they were found, whichever worker was faster."""
 
@@ -101,19 +133,22 @@ class _Sink(Sink):
         keys: Keys | None,
         pack: Pack,
         plan: Labelled,
+        terms: Terms,
         progress: Progress,
         check_interrupt: Callable[[], None],
     ) -> None:
         self.report = EnrolmentReport()
-        self._path, self._keys = path, keys
+        self._path, self._keys, self._terms = path, keys, terms
         self._pack = pack
         self._plan = plan
         self._progress = progress
         self._check_interrupt = check_interrupt
-        self._gallery = _opened(path, keys, pack)
+        self._gallery = _opened(path, keys, pack, terms)
         self._order: deque[tuple[int, int]] = deque()
         self._results: dict[tuple[int, int], Callable[[], None]] = {}
         self._offered: set[tuple[str, bytes]] = set()
+        self._dated: set[str] = set()
+        self._may_tidy = True
         self._enrolments: list[Enrolment] = []
         self._refused: list[Photo] = []
         self._total = sum(file.size for file in plan.inventory.files)
@@ -234,14 +269,35 @@ class _Sink(Sink):
             return
         if self._gallery is None:
             self._gallery = Gallery.create(
-                self._path, self._pack.name, self._pack.model_id, self._pack.embedder.dimension, keys=self._keys
+                self._path,
+                self._pack.name,
+                self._pack.model_id,
+                self._pack.embedder.dimension,
+                keys=self._keys,
+                purpose=self._terms.purpose,
+                legal_basis=self._terms.legal_basis,
             )
         stored = [photo for photo in self._refused if photo.subject_id]
-        self._gallery.add(self._enrolments, stored, dict(self._plan.names))
+        enrolled = {enrolment.photo.subject_id for enrolment in self._enrolments}
+        self.report.erased_before.update(self._gallery.people.erased_before(enrolled))
+        dates = {subject: self._plan.expires.get(subject, self._terms.expires) for subject in enrolled}
+        self._gallery.add(self._enrolments, stored, dict(self._plan.names), dates)
+        self._dated.update(subject for subject, date in dates.items() if date)
+        self.report.dated = len(self._dated)
         self._enrolments, self._refused = [], []
+        self._tidy(self._gallery)
+
+    def _tidy(self, gallery: Gallery) -> None:
+        """Small commits leave much that is superseded in the file. That it cannot be rewritten ends nothing."""
+        try:
+            if self._may_tidy:
+                gallery.tidy()
+        except StorageError as error:
+            self._may_tidy = False
+            log.warning("%s: was not compacted (%s)", self._path, error)
 
 
-def _opened(path: Path, keys: Keys | None, pack: Pack) -> Gallery | None:
+def _opened(path: Path, keys: Keys | None, pack: Pack, terms: Terms) -> Gallery | None:
     """The gallery to add to; ``None`` where it is still to be made: the key for it is asked for now."""
     if not path.exists():
         if keys is not None:
@@ -250,6 +306,7 @@ def _opened(path: Path, keys: Keys | None, pack: Pack) -> Gallery | None:
     gallery = Gallery.open(path, keys=keys, writable=True, action="enroll")
     try:
         gallery.require_model(pack.model_id)
+        gallery.require_terms(terms.purpose, terms.legal_basis)
         require_current(gallery.hash_algorithms(), str(path))
     except BaseException:
         gallery.close()

@@ -60,15 +60,18 @@ class _OneAtATime:
             return self._rows[rows]
 
 
-def require_searchable(gallery: Gallery, pack: Pack) -> None:
+def require_searchable(gallery: Gallery, pack: Pack, *, begun: bool = False) -> None:
     """Raise unless ``gallery`` can be searched with the templates and hashes that ``pack`` and this version make.
 
     :class:`~leakmatch.errors.ModelMismatch`, :class:`~leakmatch.errors.IntegrityError` (hashes of another decode, or
-    damage) or :class:`~leakmatch.errors.UsageError` (nobody is enrolled).
+    damage) or :class:`~leakmatch.errors.UsageError` (nobody is enrolled, or somebody is kept beyond their day).
+    ``begun``: what was begun while it could be goes on, also beyond that day.
     """
     gallery.require_model(pack.model_id)
     require_current(gallery.hash_algorithms(), str(gallery.path))
     gallery.require_enrolled()
+    if not begun:
+        gallery.require_in_date()
     gallery.require_sound()
 
 

@@ -55,7 +55,7 @@ def scan(
     with closing(start(runtime, settings, inventory, mirrored=False)) as executor:
         secret = None if keep is None else keep.secret(str(case), new=not case.exists())
         with Gallery.open(gallery, keys=keys, steady=True, action="scan", case=str(case.absolute())) as opened:
-            require_searchable(opened, pack)
+            require_searchable(opened, pack, begun=case.exists())
             calibration = calibration_for(opened, pack, settings)
             with (
                 begun_case(case, sources, opened, runtime, calibration, settings, inventory, secret) as ledger,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leakmatch.errors import UsageError, os_error
+from leakmatch.gallery.people import parse_date
 from leakmatch.locator import Locator, storable
 from leakmatch.pipeline.start import Inventory, take_inventory
 from leakmatch.pipeline.tasks import FileTask
@@ -18,21 +19,24 @@ from leakmatch.pipeline.tasks import FileTask
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a CSV ``subject_id,path[,name]``."""
+    """A row of a CSV ``subject_id,path[,name][,expires]``. ``expires``: a day as 2027-01-31; empty: none is given."""
 
     subject_id: str
     path: Path
     name: str
+    expires: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """The files to read, and whose they are. ``subjects``: by number of the file, where a CSV names the subject.
-    ``names`` of subjects. ``missing``: rows of a CSV whose file cannot be read, and why."""
+    ``names`` of subjects, and ``expires``, until when to keep them, where a CSV says so. ``missing``: rows of a CSV
+    whose file cannot be read, and why."""
 
     inventory: Inventory
     subjects: Mapping[int, str]
     names: Mapping[str, str]
+    expires: Mapping[str, str]
     missing: tuple[tuple[Row, str], ...]
 
     def tasks(self) -> Iterator[FileTask]:
@@ -59,7 +63,8 @@ class Labelled:
 def label(sources: Sequence[Path]) -> Labelled:
     """What is below ``sources``: folders or archives with one folder per subject, or CSV files (:func:`read_csv`).
 
-    Raises :class:`UsageError` for a source that is missing or empty, and for a CSV that is none.
+    Raises :class:`UsageError` for a source that is missing or empty, and for a CSV that is none, or that gives a
+    subject two dates.
     """
     tables = [source for source in sources if source.suffix.lower() == ".csv" and source.is_file()]
     rows = [row for table in tables for row in read_csv(table)]
@@ -79,13 +84,25 @@ def label(sources: Sequence[Path]) -> Labelled:
         for number, file in enumerate(inventory.files)
         if (source := next(file.locator.chain()).ordinal) in by_source
     }
-    return Labelled(inventory, subjects, {row.subject_id: row.name for row in rows if row.name}, tuple(missing))
+    names = {row.subject_id: row.name for row in rows if row.name}
+    return Labelled(inventory, subjects, names, _dates(rows), tuple(missing))
+
+
+def _dates(rows: Sequence[Row]) -> dict[str, str]:
+    dates: dict[str, str] = {}
+    for row in rows:
+        if row.expires and dates.setdefault(row.subject_id, row.expires) != row.expires:
+            raise UsageError(
+                f"The CSV gives the subject {row.subject_id!r} two dates: {dates[row.subject_id]} and {row.expires}."
+            )
+    return dates
 
 
 def read_csv(table: Path) -> list[Row]:
-    """Columns ``subject_id,path[,name]``, by comma or semicolon; paths are relative to the table's folder.
+    """Columns ``subject_id,path[,name][,expires]``, by comma or semicolon; paths are relative to the table's folder.
 
-    Raises :class:`UsageError` for a table that cannot be read, lacks a column, or has an empty subject or path.
+    Raises :class:`UsageError` for a table that cannot be read, lacks a column, or has an empty subject or path, or a
+    date that is none.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
@@ -94,15 +111,25 @@ def read_csv(table: Path) -> list[Row]:
             reader = csv.DictReader(stream, delimiter=";" if ";" in head and "," not in head else ",")
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             if not {"subject_id", "path"} <= set(reader.fieldnames or ()):
-                raise UsageError(f"{table}: needs the columns subject_id and path (and may have name).")
+                raise UsageError(f"{table}: needs the columns subject_id and path (and may have name, expires).")
             rows = []
             for row in reader:
                 subject_id, path = (row["subject_id"] or "").strip(), (row["path"] or "").strip()
                 if not subject_id or not path:
                     raise UsageError(f"{table}, line {reader.line_num}: subject_id or path is empty.")
-                rows.append(Row(subject_id, table.parent / path, (row.get("name") or "").strip()))
+                expires = (row.get("expires") or "").strip()
+                if expires:
+                    _require_date(expires, f"{table}, line {reader.line_num}")
+                rows.append(Row(subject_id, table.parent / path, (row.get("name") or "").strip(), expires))
             return rows
     except OSError as error:
         raise os_error(error, table) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{table}: not a CSV file in UTF-8 ({error}).") from error
+
+
+def _require_date(text: str, where: str) -> None:
+    try:
+        parse_date(text)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,7 @@ import apsw
 from leakmatch.engine import SQLITE_MAGIC, Engine, PlainFile, SealedTables, lock, new_file, sealed_copy, storage
 from leakmatch.errors import IntegrityError, StorageError, UsageError, os_error
 from leakmatch.row_digest import MODULUS, Row, plain_value, row_digest
-from leakmatch.sealed.file import SealedFile
-from leakmatch.sealed.header import MAGIC
+from leakmatch.sealed.file import SealedFile, is_sealed
 from leakmatch.sealed.keys import Keys, KeySlots
 
 __all__ = ["Database", "Row", "Store"]
@@ -131,12 +131,12 @@ class Database:
         except OSError as error:
             raise os_error(error, path) from error
         with storage(path):
-            if head.startswith(MAGIC):
-                engine: Engine = _sealed(path, keys or Keys(), writable=writable, steady=steady)
-            elif head == SQLITE_MAGIC:
+            if head == SQLITE_MAGIC:
                 # A writer that was killed left a journal, which takes write access to roll back, also for a reader.
                 note = noted and os.access(path, os.W_OK)
-                engine = _plain(path, writable=writable, recover=interrupted or note, steady=steady)
+                engine: Engine = _plain(path, writable=writable, recover=interrupted or note, steady=steady)
+            elif is_sealed(path):
+                engine = _sealed(path, keys or Keys(), writable=writable, steady=steady)
             else:
                 raise UsageError(f"{path}: not a LeakMatch {what}.")
         database = cls(path, engine)
@@ -155,24 +155,6 @@ class Database:
             database.close()
             raise
         return database
-
-    @classmethod
-    def remains(cls, path: Path, keys: Keys | None) -> Database:
-        """What is left of a damaged store, to be read: a query that meets a damaged part raises.
-
-        Raises :class:`IntegrityError` where nothing is left, and as :meth:`open` does for what is no store.
-        """
-        with storage(path):
-            with path.open("rb") as file:
-                sealed = file.read(len(MAGIC)) == MAGIC
-            if not sealed:
-                return cls(path, _plain(path, writable=False, recover=_journal(path).is_file()))
-            file_ = SealedFile.open(path, keys or Keys(), lenient=True)
-            try:
-                return cls(path, SealedTables(file_))
-            except BaseException:
-                file_.close()
-                raise
 
     def _bring_up_to(
         self, version: int, what: str, upgrades: Mapping[int, Callable[[Database], None]], *, writable: bool
@@ -235,6 +217,11 @@ class Database:
         with storage(self.path, self._engine):
             self._engine.add([content])
 
+    @property
+    def recovered(self) -> str:
+        """What an interrupted change to a sealed file left behind, in a sentence; empty where nothing was."""
+        return self.sealed.recovered if self.sealed is not None else ""
+
     def note_opening(self, entry: Mapping[str, Any]) -> None:
         """As :meth:`note`; of a file that cannot be written it is said that it was not noted."""
         try:
@@ -282,8 +269,9 @@ class Database:
                 if isinstance(engine, SealedTables):
                     engine.file.hold()
                 engine.add([json.dumps(entry, sort_keys=True).encode()])
-                new.replace(self.path)
-                sync_folder(self.path)
+                _like(new, self.path)
+                new.replace(self.path.resolve())  # which a symbolic link goes on to name
+                sync_folder(self.path.resolve())
             except BaseException:
                 engine.close()
                 with contextlib.suppress(OSError):
@@ -446,12 +434,21 @@ def _journal(path: Path) -> Path:
 
 def _unfinished(path: Path) -> Path:
     """What a new file is called until it is complete."""
+    path = path.resolve()
     return path.with_name(f".{path.name}.new")
 
 
 def _forget_unfinished(path: Path) -> None:
     """Remove what a process left that was killed while it made or rewrote the file. Whoever calls holds the file."""
     _unfinished(path).unlink(missing_ok=True)
+
+
+def _like(new: Path, old: Path) -> None:
+    """Give ``new`` the owner, as far as one may, and the permissions of the file in whose place it comes."""
+    about = old.stat()
+    with contextlib.suppress(OSError):
+        os.chown(new, about.st_uid, about.st_gid)
+    new.chmod(stat.S_IMODE(about.st_mode))
 
 
 def give_name(new: Path, path: Path) -> None:

@@ -196,7 +196,11 @@ class SealedTables:
 
     def add(self, entries: Sequence[bytes]) -> None:
         """See :class:`Engine`."""
-        self.file.commit(entries)
+        try:
+            self.file.commit(entries)
+        except BaseException:
+            self.file.rollback()
+            raise
 
     def entries(self) -> Iterator[bytes]:
         """See :class:`Engine`."""

@@ -50,6 +50,9 @@ from leakmatch.records import LARGEST_CHANCE, REVIEW_BAND, STORED_BAND, Decision
 _SHOWN: Final = {"finished", "searches", "pictures", "face_pairs", "picture_pairs", "threshold"}
 
 
+NOT_STATED: Final = "not stated"
+
+
 @dataclass(frozen=True, slots=True)
 class _Facts:
     """What the sections are written from."""
@@ -94,6 +97,7 @@ def _page(facts: _Facts) -> str:
         "title": safe(f"LeakMatch report: {name}"),
         "heading": safe(name),
         "about": _about(facts),
+        "purpose": _purpose(facts),
         "answer": _answer(facts),
         "notices": _notices(facts),
         "figures": _figures(facts),
@@ -139,6 +143,16 @@ def _about(facts: _Facts) -> Html:
     if of := facts.part("rescan"):
         when = f"from {_time(of.get('started'))} to {_time(of.get('finished'))}. Compared with this gallery {when}"
     return Html(f"Sources: {shown}. Scanned {safe(when)}. Case {safe(facts.run.get('case_id', 'without an id'))}.")
+
+
+def _purpose(facts: _Facts) -> Html:
+    purpose, basis = _stated(facts, "purpose"), _stated(facts, "legal_basis")
+    return Html(f"Purpose of the gallery: {purpose}. Legal basis: {basis}.")
+
+
+def _stated(facts: _Facts, what: str) -> Html:
+    """What the gallery is for, or what allows it, in the words of whoever made it."""
+    return safe(str(facts.part("gallery").get(what) or NOT_STATED).rstrip("."))
 
 
 def _answer(facts: _Facts) -> Html:
@@ -292,6 +306,8 @@ def _record(facts: _Facts) -> Html:
             ("Finished", _time(finished.get("finished")) if facts.finished else "not finished"),
             *((name.capitalize().replace("_", " "), value) for name, value in flat(finished) if name not in _SHOWN),
             ("Gallery", " ".join(str(gallery[key]) for key in ("path", "id") if gallery.get(key)) or None),
+            ("Purpose of the gallery", _stated(facts, "purpose")),
+            ("Legal basis of the gallery", _stated(facts, "legal_basis")),
             ("Gallery holds", f"{_people_count(gallery)}, {plural(totals.gallery_people, 'template')}"),
             ("Gallery content digest", _code(gallery.get("digest"))),
             ("Faces compared", count(totals.searches)),

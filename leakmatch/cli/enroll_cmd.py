@@ -11,7 +11,7 @@ import typer
 
 from leakmatch import errors
 from leakmatch.cli import options
-from leakmatch.locator import printable
+from leakmatch.locator import printable, storable
 
 if TYPE_CHECKING:
     from leakmatch.gallery.store import Photo
@@ -31,11 +31,23 @@ def enroll(
         typer.Argument(
             readable=False,
             metavar="SOURCE...",
-            help="Folders or archives with one folder per subject, or CSV files with columns subject_id,path[,name].",
+            help="Folders or archives with one folder per subject, or CSV files with columns "
+            "subject_id,path[,name][,expires].",
         ),
     ],
     key_file: options.KeyFileOption = None,
     unsealed: options.UnsealedOption = False,
+    purpose: options.PurposeOption = "",
+    legal_basis: options.LegalBasisOption = "",
+    expires: Annotated[
+        str,
+        typer.Option(
+            "--expires",
+            metavar="DATE",
+            help="The last day (2027-01-31) on which to keep those of whom this run enrols a photo. In a CSV a column "
+            "expires says it for each.",
+        ),
+    ] = "",
     pack: options.PackOption = None,
     workers: options.WorkersOption = None,
     engine: options.EngineOption = None,
@@ -51,9 +63,10 @@ def enroll(
     subject are welcome. Each photo that cannot be enrolled is listed with its reason (exit code 3). Run it again to
     add what is new; nothing is enrolled twice. Photos themselves are not stored.
 
-    Example: leakmatch enroll school.gallery people/
+    Example: leakmatch enroll school.gallery people/ --purpose "find our pupils in leaks" --expires 2027-07-31
     """
     from leakmatch.cli.progress import shown
+    from leakmatch.pipeline.enrol import Terms
     from leakmatch.pipeline.enrol import enroll as run
 
     settings = options.settings(
@@ -64,15 +77,17 @@ def enroll(
         passwords=passwords and str(passwords.absolute()),
     )
     options.warn_of_isolation(settings)
+    terms = Terms(storable(purpose.strip()), storable(legal_basis.strip()), expires)
     keys = options.keys_for(gallery, key_file, unsealed=unsealed)
     with shown("Enrolling", "enrolled", "refused", quiet=quiet or as_json) as progress:
-        report = run(gallery, sources, settings, progress, keys=keys)
+        report = run(gallery, sources, settings, progress, keys=keys, terms=terms)
     if as_json:
         found = _doubts(gallery, settings, keys)
         body = _as_json(report) | {"doubts": found and found.to_json()}
         typer.echo(json.dumps(body, ensure_ascii=True, indent=2))
     else:
         _print(report, gallery, quiet)
+        _warn_of_erased(report, gallery)
         if not quiet:
             _warn_of_doubts(gallery, settings, keys)
     if report.refused:
@@ -90,11 +105,27 @@ def _print(report: EnrolmentReport, gallery: Path, quiet: bool) -> None:
         f"{report.enrolled} photos enrolled into {printable(str(gallery))}, {report.known} already known, "
         f"{len(report.refused)} refused, {report.not_pictures} files that are no pictures.\n"
     )
+    if report.dated:
+        sys.stderr.write(
+            f"{report.dated} people got a date until which to keep them. Who was enrolled already and has no new photo "
+            "did not: leakmatch gallery expire changes dates.\n"
+        )
     if len(report.subjects) == 1 and report.enrolled >= _MANY_PHOTOS:
         (subject,) = report.subjects
         sys.stderr.write(
             f"WARNING: all {report.enrolled} photos were enrolled for one subject, {printable(subject)!r}. If that is "
             "the folder around the subjects' folders, remove the subject and give that folder itself.\n"
+        )
+
+
+def _warn_of_erased(report: EnrolmentReport, gallery: Path) -> None:
+    again = sorted(report.erased_before)
+    if again:
+        shown = ", ".join(map(printable, again[:5])) + (", ..." if len(again) > 5 else "")
+        sys.stderr.write(
+            f"WARNING: {len(again)} of these subject ids had been removed from this gallery and are in it again: "
+            f"{shown}. Why: leakmatch gallery erasures. If they are not to be in it: leakmatch gallery "
+            f"remove {printable(str(gallery))} SUBJECT...\n"
         )
 
 
@@ -140,6 +171,8 @@ def _as_json(report: EnrolmentReport) -> dict[str, Any]:
         "enrolled": report.enrolled,
         "already_known": report.known,
         "not_pictures": report.not_pictures,
+        "dated": report.dated,
+        "erased_before": sorted(report.erased_before),
         "refused": [row(photo, photo.refusal) for photo in report.refused],
         "notes": [row(note.photo, note.code) for note in report.notes],
     }

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakmatch.cli import gallery_keys_cmd, gallery_people_cmd, gallery_safety_cmd, gallery_transfer_cmd, options
-from leakmatch.locator import printable
+from leakmatch.cli import (
+    gallery_erasure_cmd,
+    gallery_keys_cmd,
+    gallery_people_cmd,
+    gallery_safety_cmd,
+    gallery_transfer_cmd,
+    options,
+)
+from leakmatch.errors import UsageError
+from leakmatch.locator import printable, storable
 
 if TYPE_CHECKING:
     from leakmatch.sealed.keys import Keys
@@ -19,19 +27,36 @@ if TYPE_CHECKING:
 def info(
     gallery: options.GalleryArgument, key_file: options.KeyFileOption = None, as_json: options.JsonOption = False
 ) -> None:
-    """Counts, model and identity of GALLERY; whether it is calibrated on its own people."""
+    """What GALLERY is for, what is in it, its model and identity; whether it is calibrated on its own people.
+
+    Example: leakmatch gallery info school.gallery
+    """
     from leakmatch.gallery.store import Gallery
     from leakmatch.pipeline.calibrate import describe
 
     with Gallery.open(gallery, keys=options.keys(key_file), action="info") as opened:
-        about = {**opened.info(), "calibration": describe(opened)}
+        about = {**opened.info(), "removals_left_in_file": opened.left_in_file(), "calibration": describe(opened)}
     if as_json:
         typer.echo(json.dumps(about, indent=2))
         return
     own = about.pop("calibration")
+    left, expired = about.pop("removals_left_in_file"), about["expired"]
     for name, value in about.items():
-        typer.echo(f"{name:<16} {printable(str(value))}")
+        typer.echo(f"{name:<16} {printable(str(value)) if value != '' else 'not stated'}")
     typer.echo(f"{'calibration':<16} {_calibration(own, gallery)}")
+    shown = printable(str(gallery))
+    if expired:
+        typer.echo(
+            f"WARNING: the date of {expired:,} of its people is past, so no new scan is made with it. Remove them "
+            f"(leakmatch gallery remove {shown} --expired) or give them a later date (leakmatch gallery expire).",
+            err=True,
+        )
+    if left:
+        typer.echo(
+            "WARNING: what was removed last is still in the file, for whoever can open it. Rewrite it: leakmatch "
+            f"gallery compact {shown}",
+            err=True,
+        )
 
 
 def _calibration(own: dict[str, Any] | None, gallery: Path) -> str:
@@ -41,6 +66,38 @@ def _calibration(own: dict[str, Any] | None, gallery: Path) -> str:
     if not own["enrolments_changed_since"]:
         return made
     return f"{made}. Others are enrolled since. Run again: leakmatch gallery calibrate {printable(str(gallery))}"
+
+
+def describe_gallery(
+    gallery: options.GalleryArgument,
+    purpose: Annotated[
+        str | None, typer.Option("--purpose", metavar="TEXT", help="What GALLERY is for; '' for not stated.")
+    ] = None,
+    legal_basis: Annotated[
+        str | None, typer.Option("--legal-basis", metavar="TEXT", help="What allows it; '' for not stated.")
+    ] = None,
+    key_file: options.KeyFileOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """State anew what GALLERY is for, and what allows it. Every report says both.
+
+    The log keeps what was stated before. A case that was begun before cannot be continued with GALLERY.
+
+    Example: leakmatch gallery describe school.gallery --purpose "find our pupils in leaks" --legal-basis "consent"
+    """
+    from leakmatch.gallery.store import Gallery
+
+    if purpose is None and legal_basis is None:
+        raise UsageError("Give what to state: --purpose TEXT, --legal-basis TEXT, or both.")
+    with Gallery.open(gallery, keys=options.keys(key_file), writable=True, action="describe") as opened:
+        opened.describe(
+            purpose=None if purpose is None else storable(purpose.strip()),
+            legal_basis=None if legal_basis is None else storable(legal_basis.strip()),
+        )
+        now = {"Purpose": opened.purpose, "Legal basis": opened.legal_basis}
+    if not quiet:
+        for name, text in now.items():
+            typer.echo(f"{name}: {printable(text) or 'not stated'}", err=True)
 
 
 def calibrate(
@@ -130,14 +187,18 @@ def doubts(
 
 
 app = typer.Typer(
-    help="Look after a gallery: who is in it and why, who may open it, remove a person, check it.",
+    help="Look after a gallery: who is in it, why and until when, who may open it, remove a person, check it.",
     no_args_is_help=True,
 )
 for name, command in (
     ("info", info),
     ("list", gallery_people_cmd.list_subjects),
     ("show", gallery_people_cmd.show),
-    ("remove", gallery_people_cmd.remove),
+    ("rename", gallery_people_cmd.rename),
+    ("expire", gallery_people_cmd.expire),
+    ("remove", gallery_erasure_cmd.remove),
+    ("erasures", gallery_erasure_cmd.erasures),
+    ("describe", describe_gallery),
     ("import", gallery_transfer_cmd.import_files),
     ("export", gallery_transfer_cmd.export_file),
     ("verify", gallery_safety_cmd.verify),

@@ -95,6 +95,12 @@ UnsealedOption = Annotated[
         show_default=False,
     ),
 ]
+PurposeOption = Annotated[
+    str, typer.Option("--purpose", metavar="TEXT", help="What a new gallery is for; every report says it.")
+]
+LegalBasisOption = Annotated[
+    str, typer.Option("--legal-basis", metavar="TEXT", help="What allows a new gallery; every report says it.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 IsolationOption = Annotated[

@@ -48,7 +48,7 @@ def parse_date(text: str) -> str:
         day = date.fromisoformat(text).isoformat()
     except ValueError:
         day = ""
-    if day != text:
+    if not day or day != text:
         raise UsageError(f"{text!r} is no date. Write it as 2027-01-31.")
     return text
 
@@ -85,6 +85,9 @@ class People:
                 "expires": expires or None,
                 "expired": bool(expires) and expires < day,
             }
+
+    def __contains__(self, subject_id: object) -> bool:
+        return self._database.one("SELECT 1 FROM subjects WHERE subject_id = ?", (subject_id,)) is not None
 
     def about(self, subject_id: str) -> dict[str, Any]:
         """The name and the last day of one, as JSON values."""
@@ -153,7 +156,7 @@ class People:
         if not row[0]:
             raise UsageError("A subject id cannot be empty.")
         moves = row[0] != subject_id
-        if moves and self._database.one("SELECT 1 FROM subjects WHERE subject_id = ?", (to,)) is not None:
+        if moves and to in self:
             raise UsageError(f"{self._database.path}: there is a subject {to!r} already. Nothing was changed.")
         with self._database.transaction():
             self._put(row, before=subject_id)

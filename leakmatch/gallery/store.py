@@ -115,7 +115,7 @@ class Gallery(Store):
         )
         gallery = cls(database)
         try:
-            database.note_opening(entry(action, **detail))
+            database.note_opening(entry(action, recovered=database.recovered or None, **detail))
         except BaseException:
             gallery.close()
             raise

@@ -44,9 +44,10 @@ OVERHEAD: Final = HEAD_BYTES + TAG_BYTES + _CRC.size
 
 MARK: Final = _MARK
 
-#: What a commit block holds: pages and entries in all, the sequence number of the first block of the commit, and a
-#: digest over the tags of all blocks before; then the number of each page that was written, in order (4 bytes each).
-COMMIT: Final = struct.Struct("<QQQ32s")
+#: What a commit block holds: pages and entries in all, the sequence number of the first block of the commit, the
+#: generation of the keys, and a digest over the tags of all blocks before; then the number of each page that was
+#: written, in order (4 bytes each).
+COMMIT: Final = struct.Struct("<QQQQ32s")
 
 
 class Kind(IntEnum):
@@ -84,7 +85,9 @@ class Blocks:
         self._cipher = AESGCM(key)
 
     def seal(self, kind: Kind, sequence: int, number: int, content: bytes, offset: int) -> bytes:
-        """A whole block, for this place in the file."""
+        """A whole block, for this place in the file. Raises ``ValueError`` for more than any block may hold."""
+        if len(content) > _MOST:
+            raise ValueError(f"{len(content):,} bytes do not fit into a block")
         head = _HEAD.pack(_MARK, kind, _ZEROS, len(content), sequence, number, os.urandom(NONCE_BYTES))
         block = head + self._cipher.encrypt(head[-NONCE_BYTES:], content, head + _OFFSET.pack(offset))
         return block + _CRC.pack(zlib.crc32(block))

@@ -30,6 +30,7 @@ from leakmatch.errors import Damaged, IntegrityError, Tampered, UsageError, os_e
 from leakmatch.sealed.blocks import COMMIT, OVERHEAD, Blocks, Head, Kind, tag_of
 from leakmatch.sealed.header import (
     BLOCKS_AT,
+    FIRST_GENERATION,
     KEY_PAGE_BYTES,
     MAGIC,
     ROOT_AT,
@@ -105,20 +106,27 @@ class SealedFile:
 
         ``content``: "alone" or "shared", how it is held until the file is closed; empty for a reader to whom a state
         is as good as the next. ``change``: raise :class:`StorageError` where the file cannot be written; else it is
-        read as it is. ``lenient``: take what is intact, for salvage; :attr:`lost` counts the rest.
+        read as it is. ``lenient``: take what is intact, for salvage, and change nothing; :attr:`lost` counts the rest.
 
         Raises :class:`UsageError` (no key, in use) or :class:`WrongKey`, too.
         """
-        descriptor, writable = _descriptor(path, change=change)
+        descriptor, writable = _descriptor(path, change=change, look=lenient)
         opened = cls(path, descriptor, writable=writable)
         try:
             if content:
                 hold_content(descriptor, path, shared=content == "shared")
-            page, mend = opened._key_page(keys.secret(str(path)), lenient=lenient)
+            secret = keys.secret(str(path))
+            opened._unlock(secret)  # perhaps slow: not while others wait
             with opened._end():
-                opened._read_all(page, lenient=lenient)
-                if opened.writable and not lenient:
-                    opened._mend(page, mend)
+                pages = opened._unlock(secret)  # again: the keys may have been changed meanwhile
+                if lenient:
+                    opened._take_intact(pages)
+                    return opened
+                root = opened._read_all(pages)
+                if writable:
+                    opened._mend(root)
+            if opened._tail.changing:
+                opened._commit()
         except BaseException:
             opened.close()
             raise
@@ -203,9 +211,16 @@ class SealedFile:
     def _content(self, offset: int, kind: Kind, sequence: int | None, number: int) -> bytes:
         block = self._at(offset, OVERHEAD + PAGE_BYTES)
         head = Head.parse(block)
-        if head is None or head.kind != kind or head.number != number or sequence not in (None, head.sequence):
-            raise Tampered(f"{self._what}: changed while it is open.")
-        return self._blocks.open(memoryview(block)[: head.size], offset, self._what)
+        try:
+            if head is None or head.kind != kind or head.number != number or sequence not in (None, head.sequence):
+                raise Tampered(f"{self._what}: changed while it is open.")
+            if head.size > len(block):
+                block = self._at(offset, head.size)
+            return self._blocks.open(memoryview(block)[: head.size], offset, self._what)
+        except IntegrityError as error:
+            if self._replaced():  # and what this one holds was wiped
+                raise self._stale("replaced") from error
+            raise
 
     def _at(self, offset: int, size: int) -> bytes:
         start = offset - self._flushed
@@ -232,8 +247,12 @@ class SealedFile:
 
     def commit(self, entries: Sequence[bytes] = ()) -> None:
         """Make all that was written, and ``entries`` of the log, durable: all of it or nothing."""
-        if not (entries or self._pending or self._pages != self._tail.pages):
-            return
+        if entries or self._pending or self._pages != self._tail.pages:
+            self._commit(entries)
+        else:
+            self.rollback()
+
+    def _commit(self, entries: Sequence[bytes] = ()) -> None:
         self._begin()
         for number, entry in enumerate(entries, self._tail.entries):
             content = self._log_head + entry
@@ -241,8 +260,8 @@ class SealedFile:
             self._log_head = hashlib.sha256(content).digest()
         known = self._tail.entries + len(entries)
         digest = self._hash.digest()
-        commit = COMMIT.pack(self._pages, known, self._tail.sequence, digest) + self._written.tobytes()
-        self._append(Kind.COMMIT, self._tail.commits, commit)
+        commit = COMMIT.pack(self._pages, known, self._tail.sequence, self._page.generation, digest)
+        self._append(Kind.COMMIT, self._tail.commits, commit + self._written.tobytes())
         self._flush()
         os.fsync(self._descriptor)
         tail = Tail(
@@ -259,23 +278,27 @@ class SealedFile:
         self._holding.close()
 
     def rollback(self) -> None:
-        """Forget what was written since the last commit."""
-        if not self._holding_end:
-            return  # nothing was written; a file that could not be read to its end is left as it is
-        self._reset()
-        try:
-            os.ftruncate(self._descriptor, self._tail.end)
-        finally:
-            self._holding.close()
+        """Forget what was written since the last commit. A commit that failed when its root was written stays."""
+        if self._holding_end:
+            self._reset()
+            try:
+                if self._root() == self._tail:
+                    os.ftruncate(self._descriptor, self._tail.end)
+            except IntegrityError as error:
+                log.info("%s: left as it is: %s", self._what, error)
+            finally:
+                self._holding.close()
 
     def set_slots(self, slots: KeySlots, entries: Sequence[bytes] = ()) -> None:
         """Change the keys that open it, and note it in the log."""
         self._begin()
         page = self._page.with_slots(slots)
-        self._write_key_page(page, 0)
-        self._write_key_page(page, 1)
+        packed = page.packed(self._keys)
+        self._write_root(replace(self._tail, changing=1))
+        self._write_key_page(packed, 0)
+        self._write_key_page(packed, 1)
         self._page = page
-        self.commit(entries)
+        self._commit(entries)
 
     def forget_keys(self) -> None:
         """Overwrite the keys, so that what this file holds can never be read again. For a file that was replaced."""
@@ -315,7 +338,7 @@ class SealedFile:
 
     def _start(self) -> Tail:
         """The state of a file without blocks."""
-        return Tail(BLOCKS_AT, 0, 0, 0, 0, hashlib.sha256(self._page.identity).digest(), self._page.generation)
+        return Tail(BLOCKS_AT, 0, 0, 0, 0, hashlib.sha256(self._page.identity).digest(), FIRST_GENERATION)
 
     def _reset(self) -> None:
         """Back to the last commit."""
@@ -326,25 +349,17 @@ class SealedFile:
         self._flushed, self._sequence, self._pages = tail.end, tail.sequence, tail.pages
         self._hash = hashlib.sha256(tail.chain)
 
-    def _key_page(self, secret: Secret, *, lenient: bool) -> tuple[bytes, bool]:
-        """The key page that counts, unlocked; whether the other is to be written after it."""
+    def _unlock(self, secret: Secret) -> list[bytes]:
+        """Take the keys; the copies of the key page that are intact, the one that counts first."""
         pages = [self._at_disk(n * KEY_PAGE_BYTES, KEY_PAGE_BYTES) for n in (0, 1)]
-        first, second = (self._parsed(page) for page in pages)
-        intact = first or second
-        if intact is None:
+        parsed = [(page, found) for page in pages if (found := self._parsed(page))]
+        if not parsed:
             raise Damaged(f"{self._what}: damaged: neither copy of its key slots is what was written. Restore it.")
-        self._take(intact, intact.slots.unlock(secret, self._what))
-        packed = pages[0] if first else pages[1]
-        KeyPage.authenticate(packed, self._keys, self._what)
-        if first is None or second is None:
-            if lenient:
-                self.lost += 1
-                return packed, False
-            raise Damaged(f"{self._what}: damaged: one of the two copies of its key slots is not what was written.")
-        KeyPage.authenticate(pages[1], self._keys, self._what)
-        if pages[0] != pages[1] and first.generation != second.generation + 1:
-            raise Tampered(f"{self._what}: tampered with: the two copies of its key slots are of different times.")
-        return packed, pages[0] != pages[1]
+        _, first = parsed[0]
+        self._take(first, first.slots.unlock(secret, self._what))
+        for page, _ in parsed:
+            KeyPage.authenticate(page, self._keys, self._what)
+        return [page for page, _ in parsed]
 
     def _parsed(self, page: bytes) -> KeyPage | None:
         try:
@@ -353,45 +368,50 @@ class SealedFile:
             log.info("%s", error)
             return None
 
-    def _read_all(self, page: bytes, *, lenient: bool) -> None:
-        """Check every block, and learn where the newest pages are."""
-        root = self._root(lenient=lenient)
+    def _read_all(self, pages: list[bytes]) -> Tail:
+        """Check every block, and learn where the newest pages are. Returns the root. ``pages``: intact key pages."""
         self._tail = self._start()
         self._reset()
-        if root is not None and self._page.generation - root.generation not in (0, 1):
-            raise Tampered(f"{self._what}: tampered with: its key slots are of another time than its content.")
         size = os.fstat(self._descriptor).st_size
-        if root is not None and size < root.end and not lenient:
+        root = self._root()
+        self._check_keys(root, pages)
+        if size < root.end:
             raise Damaged(
                 f"{self._what}: truncated: {root.end - size:,} bytes are missing at its end. Restore it from a copy, "
                 "or save what is left with `leakmatch gallery verify --salvage NEW`."
             )
-        if lenient:
-            self._take_intact(root, size)
-            return
-        assert root is not None  # _root raises where it is not lenient
         self._read_to(root.end)
-        if replace(self._tail, generation=root.generation) != root:
+        if replace(self._tail, changing=root.changing) != root:
             raise Tampered(f"{self._what}: tampered with: its content is not that of its root.")
         try:
             self._read_to(size)
         except IntegrityError as error:
             log.info("%s: behind the last commit: %s", self._what, error)
         self._reset()
+        if self._tail.commits > root.commits + 1:  # the next commit begins when the root of the last one is written
+            raise Tampered(f"{self._what}: tampered with: its root was put back to an earlier time.")
+        if self._page.generation - self._tail.generation not in range(root.changing + 1):
+            raise self._other_time()
         if self._tail.end != root.end:
             self.recovered = "a change that was interrupted was completed"
         elif size != root.end:
             self.recovered = "a change that was interrupted was taken back"
-        self._tail = replace(self._tail, generation=root.generation)
+        return root
 
-    def _root(self, *, lenient: bool) -> Tail | None:
-        try:
-            return parse_root(self._at_disk(ROOT_AT, ROOT_BYTES), self._keys, self._what)
-        except IntegrityError:
-            if not lenient:
-                raise
-            self.lost += 1
-            return None
+    def _check_keys(self, root: Tail, pages: list[bytes]) -> None:
+        """Both copies of the key page must be there and the same, unless a change of the keys was interrupted."""
+        if root.changing:
+            return
+        if len(pages) < 2:
+            raise Damaged(f"{self._what}: damaged: one of the two copies of its key slots is not what was written.")
+        if pages[0] != pages[1] or self._page.generation != root.generation:
+            raise self._other_time()
+
+    def _other_time(self) -> Tampered:
+        return Tampered(f"{self._what}: tampered with: its key slots are of another time than its content.")
+
+    def _root(self) -> Tail:
+        return parse_root(self._at_disk(ROOT_AT, ROOT_BYTES), self._keys, self._what)
 
     def _read_to(self, end: int) -> None:
         """Check the blocks from the tail up to ``end``, commit by commit."""
@@ -401,7 +421,7 @@ class SealedFile:
                 raise Tampered(f"{self._what}: tampered with: its blocks are not in the order they were written.")
             self._sequence += 1
             if head.kind == Kind.COMMIT:
-                pages, entries, _, digest = COMMIT.unpack_from(content)
+                pages, entries, _, generation, digest = COMMIT.unpack_from(content)
                 if digest != self._hash.digest() or head.number != self._tail.commits:
                     raise Tampered(f"{self._what}: tampered with: its blocks are not those that were committed.")
                 self._pages = pages
@@ -415,7 +435,7 @@ class SealedFile:
                         entries,
                         pages,
                         _chain(digest, tag),
-                        self._page.generation,
+                        generation,
                     )
                 )
                 continue
@@ -426,10 +446,17 @@ class SealedFile:
                 self._pending_entries.append(offset)
                 self._log_head = hashlib.sha256(content).digest()
 
-    def _take_intact(self, root: Tail | None, size: int) -> None:
+    def _take_intact(self, pages: list[bytes]) -> None:
         """Know what is left of a damaged file."""
+        self._tail = self._start()
+        self._reset()
+        size = os.fstat(self._descriptor).st_size
+        try:
+            root: Tail | None = self._root()
+        except IntegrityError:
+            root = None
         found = intact(self._blocks, self._at_disk, size, root, OVERHEAD + PAGE_BYTES)
-        self.lost += found.lost
+        self.lost = found.lost + (2 - len(pages)) + (root is None)
         self._flushed = size
         self._entries, self._pages = array("Q", found.entries), found.pages
         self._offsets = array("Q", (found.places.get(page, _LOST)[0] for page in range(found.pages)))
@@ -437,14 +464,16 @@ class SealedFile:
         self.lost_pages = self._offsets.count(_LOST[0])
         self.lost_commits = found.behind
 
-    def _mend(self, page: bytes, copy: bool) -> None:
-        """Complete what was interrupted: the second key page, the root, the end of the file."""
-        if copy:
-            self._write(KEY_PAGE_BYTES, page)
-            os.fsync(self._descriptor)
-            self.recovered = self.recovered or "a change of its keys that was interrupted was completed"
-        if self.recovered or self._tail.generation != self._page.generation:
-            self._tail = replace(self._tail, generation=self._page.generation)
+    def _mend(self, root: Tail) -> None:
+        """Complete or take back what was interrupted: the end of the file, the root, the key pages."""
+        if root.changing:
+            done = "taken back" if self._page.generation == root.generation else "completed"
+            self.recovered = f"a change of its keys that was interrupted was {done}"
+            packed = self._page.packed(self._keys)
+            for copy in (1, 0):
+                self._write_key_page(packed, copy)
+        if self.recovered:
+            self._tail = replace(self._tail, changing=self._page.generation - self._tail.generation)
             os.ftruncate(self._descriptor, self._tail.end)
             self._write_root(self._tail)
 
@@ -457,11 +486,15 @@ class SealedFile:
         self._holding.enter_context(self._end())
         self._holding_end = True
         self._holding.callback(self._let_go)
-        root = self._root(lenient=False)
-        if root is not None and root.end != self._tail.end:
-            self._catch_up(root)
-        if os.fstat(self._descriptor).st_size != self._tail.end:
-            os.ftruncate(self._descriptor, self._tail.end)
+        try:
+            root = self._root()
+            if root != self._tail:
+                self._catch_up(root)
+            if os.fstat(self._descriptor).st_size != self._tail.end:
+                os.ftruncate(self._descriptor, self._tail.end)
+        except BaseException:
+            self._holding.close()
+            raise
 
     def _let_go(self) -> None:
         self._holding_end = False
@@ -470,10 +503,12 @@ class SealedFile:
         """Another process has appended to the log."""
         before = self._tail.pages, bytes(self._offsets)
         self._read_to(root.end)
-        if self._tail != root:
+        if replace(self._tail, changing=root.changing) != root:
             raise Tampered(f"{self._what}: changed while it is open.")
-        if before != (self._tail.pages, bytes(self._offsets)):
-            raise UsageError(f"{self._what}: changed by another LeakMatch process meanwhile. Run the command again.")
+        if before != (self._tail.pages, bytes(self._offsets)) or self._page.generation != root.generation:
+            raise self._stale("changed")
+        if root.changing:
+            raise self._stale("left in the middle of a change")
 
     def _end(self) -> ExitStack:
         """Hold the end, where the file can be written."""
@@ -482,8 +517,11 @@ class SealedFile:
             stack.enter_context(end_held(self._descriptor, self.path))
             if self._replaced():
                 stack.close()
-                raise UsageError(f"{self._what}: replaced by another process meanwhile. Run the command again.")
+                raise self._stale("replaced")
         return stack
+
+    def _stale(self, how: str) -> UsageError:
+        return UsageError(f"{self._what}: {how} by another LeakMatch process meanwhile. Run the command again.")
 
     def _replaced(self) -> bool:
         try:
@@ -528,10 +566,8 @@ class SealedFile:
         self._write(ROOT_AT, pack_root(tail, self._keys))
         os.fsync(self._descriptor)
 
-    def _write_key_page(self, page: KeyPage, copy: int) -> None:
-        if copy == 0:
-            self._packed = page.packed(self._keys)
-        self._write(copy * KEY_PAGE_BYTES, self._packed)
+    def _write_key_page(self, packed: bytes, copy: int) -> None:
+        self._write(copy * KEY_PAGE_BYTES, packed)
         os.fsync(self._descriptor)
 
     def _write(self, offset: int, data: bytes | bytearray) -> None:
@@ -548,18 +584,20 @@ class SealedFile:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether the file begins as a sealed one."""
+    """Whether it is a sealed file, or was one before it was damaged: by the beginning of either key page."""
     with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+        head = file.read(KEY_PAGE_BYTES + len(MAGIC))
+    return MAGIC in (head[: len(MAGIC)], head[KEY_PAGE_BYTES:])
 
 
 def _chain(digest: bytes, tag: bytes) -> bytes:
     return hashlib.sha256(digest + tag).digest()
 
 
-def _descriptor(path: Path, *, change: bool) -> tuple[int, bool]:
+def _descriptor(path: Path, *, change: bool, look: bool) -> tuple[int, bool]:
     try:
-        return os.open(path, os.O_RDWR), True
+        if not look:
+            return os.open(path, os.O_RDWR), True
     except OSError as error:
         if change or error.errno not in _READ_ONLY:
             raise os_error(error, path) from error
@@ -577,6 +615,8 @@ def _blocks(descriptor: int, start: int, end: int, what: str) -> Iterator[tuple[
         if head is None or head.size > len(data):
             data = memoryview(os.pread(descriptor, min(_BUFFER, end - offset), offset))
             head = Head.parse(data)
+            if head is not None and head.size > len(data):
+                data = memoryview(os.pread(descriptor, min(head.size, end - offset), offset))
             if head is None or head.size > len(data):
                 raise Damaged(f"{what}: damaged: a block is not what was written.")
         yield offset, head, data[: head.size]

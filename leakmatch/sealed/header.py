@@ -43,9 +43,10 @@ _CRC: Final = struct.Struct("<I")
 _JSON_AT: Final = len(MAGIC) + _LENGTH.size
 _SEALED_AT: Final = KEY_PAGE_BYTES - NONCE_BYTES - TAG_BYTES - _CRC.size
 _IDENTITY_BYTES: Final = 16
+FIRST_GENERATION: Final = 1
 
 _ROOT_MARK: Final = b"LMRT"
-_TAIL: Final = struct.Struct("<QQQQQ32sQ")
+_TAIL: Final = struct.Struct("<QQQQQ32sQQ")
 #: One sector: disks write it as a whole or not at all.
 _ROOT_SIZE: Final = len(_ROOT_MARK) + NONCE_BYTES + _TAIL.size + TAG_BYTES + _CRC.size
 
@@ -55,7 +56,7 @@ class Tail:
     """Where the last commit ended, and all that the next needs to know.
 
     ``end`` in bytes; the number of blocks, commits, entries and pages; ``chain``: SHA-256 over the tags of all blocks.
-    ``generation``: of the key page.
+    ``generation``: of the key page; ``changing``: 1 while the next one is written, so that either copy may be torn.
     """
 
     end: int
@@ -65,6 +66,7 @@ class Tail:
     pages: int
     chain: bytes
     generation: int
+    changing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class KeyPage:
     def new(cls, slots: KeySlots, master: bytes) -> KeyPage:
         """Of a new file, with a random data key."""
         identity = os.urandom(_IDENTITY_BYTES)
-        return cls(identity, 1, slots, Box(master).seal(os.urandom(KEY_BYTES), identity))
+        return cls(identity, FIRST_GENERATION, slots, Box(master).seal(os.urandom(KEY_BYTES), identity))
 
     def with_slots(self, slots: KeySlots) -> KeyPage:
         """The next generation."""
@@ -134,7 +136,7 @@ class KeyPage:
                 slots=KeySlots.from_json(value["slots"]),
                 data_key=b64decode(value["data_key"], validate=True),
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise Damaged(f"{what}: damaged: its key slots cannot be read ({error}).") from error
 
     @staticmethod

@@ -120,7 +120,7 @@ def _meet(blocks: Blocks, read: Read, end: int, page_size: int) -> _Met:
         elif head.kind == Kind.ENTRY:
             met.entries.append((head.sequence, offset))
         else:
-            pages, _, first, _ = COMMIT.unpack_from(content)
+            pages, _, first, _, _ = COMMIT.unpack_from(content)
             written = tuple(array("I", content[COMMIT.size :]))
             met.commits.append(_Commit(first, head.sequence, head.number, pages, written))
     if end - at >= page_size:

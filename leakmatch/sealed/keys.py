@@ -41,8 +41,8 @@ MOST_SLOTS: Final = 16
 
 #: Argon2id: KiB of memory, passes, lanes.
 ARGON2: Final = (256 * 1024, 3, 4)
-#: What a slot may ask for at the most: a file that was tampered with must not take all memory.
-_ARGON2_MOST: Final = (4 * 1024 * 1024, 64, 64)
+#: What a slot may ask for at the most: a file that was tampered with must not take all memory, or hours.
+_ARGON2_MOST: Final = (1024 * 1024, 16, 16)
 
 _SALT_BYTES: Final = 16
 _KEY_FILE_LEAST: Final = 32

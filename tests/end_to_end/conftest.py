@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,9 +56,11 @@ def _limiter(size: int) -> Callable[[], None]:
 
 
 @pytest.fixture(scope="session")
-def demo(run: Run, sample_photos: Path, pack_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of ``leakmatch demo``: people/, seized.zip, demo.gallery, demo.case, report.html."""
+def demo(run: Run, key: Path, sample_photos: Path, pack_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of ``leakmatch demo``: people/, seized.zip, demo.key (that of all tests), demo.gallery, demo.case,
+    report.html."""
     output = tmp_path_factory.mktemp("demo")
+    shutil.copy(key, output / "demo.key")
     done = run("demo", "--output", output)
     assert done.code == 0, done.err
     return output

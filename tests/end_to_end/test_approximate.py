@@ -12,6 +12,7 @@ from commands import Run
 from groups import groups
 
 from leakmatch.gallery.store import Gallery
+from leakmatch.sealed.keys import Keys
 
 
 def exported(run: Run, case: Path, what: str) -> list[dict[str, Any]]:
@@ -20,10 +21,10 @@ def exported(run: Run, case: Path, what: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def large(run: Run, demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large(run: Run, demo: Path, key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's gallery with 12,000 people more who do not exist, in 200 groups of people alike."""
     folder = tmp_path_factory.mktemp("large")
-    with Gallery.open(demo / "demo.gallery") as opened:
+    with Gallery.open(demo / "demo.gallery", keys=Keys(key_file=key)) as opened:
         model_id = opened.model_id
     vectors, _ = groups(np.random.default_rng(31), 200, 60)
     ids = np.array([f"nobody-{i:05}" for i in range(len(vectors))])

@@ -300,13 +300,16 @@ def test_what_could_not_be_read_once_is_tried_again(run: Run, sample_photos: Pat
     assert "obama.jpg" in run("gallery", "show", tmp_path / "a.gallery", "anna").out
 
 
-def test_a_gallery_with_rows_taken_out_is_not_scanned_with(run: Run, begun: tuple[Path, Path, Path]) -> None:
+def test_an_unsealed_gallery_with_rows_taken_out_is_not_scanned_with(
+    run: Run, demo: Path, sample_photos: Path, tmp_path: Path
+) -> None:
     import sqlite3
 
-    source, own, case = begun
+    own, source = tmp_path / "own.gallery", sample_photos / "obama2.jpg"
+    assert run("enroll", own, demo / "people", "--unsealed").code == 0
     with sqlite3.connect(own) as connection:
         connection.execute("DELETE FROM templates WHERE photo = 1")
-    for arguments in (("scan", source, "-c", case.with_name("new.case")), ("search", source)):
+    for arguments in (("scan", source, "-c", tmp_path / "new.case"), ("search", source)):
         done = run(*arguments, "-g", own)
         assert done.code == 4
         sentence(done)

@@ -135,14 +135,17 @@ def test_the_python_interface_reads_like_the_command_line(
 
     monkeypatch.setenv("LEAKMATCH_HOME", str(pack_home))
     gallery = tmp_path / "api.gallery"
-    report = leakmatch.enroll(gallery, demo / "people")
+    keys = leakmatch.Keys(passphrase="correct horse battery staple")
+    report = leakmatch.enroll(gallery, demo / "people", keys=keys)
     assert (report.enrolled, report.refused) == (2, [])
-    with leakmatch.Gallery.open(gallery) as opened:
+    with leakmatch.Gallery.open(gallery, keys=keys) as opened:
         assert opened.templates().shape == (2, 128)
-    with leakmatch.scan(sample_photos / "obama2.jpg", gallery, tmp_path / "api.case", expected_false=0.5) as case:
+    with leakmatch.scan(
+        sample_photos / "obama2.jpg", gallery, tmp_path / "api.case", keys=keys, expected_false=0.5
+    ) as case:
         table = leakmatch.table(case, "candidates")
         assert [row["subject_id"] for row in table] == ["barack-obama"]
-    assert leakmatch.search([sample_photos / "biden.jpg"], gallery).candidates == []
+    assert leakmatch.search([sample_photos / "biden.jpg"], gallery, keys=keys).candidates == []
 
 
 def test_importing_is_light_and_help_is_quick() -> None:

@@ -95,7 +95,7 @@ class Database:
                 database._connection.execute(f"PRAGMA user_version = {version}")
                 fill(database)
             with storage(path):
-                _name(new, path)
+                give_name(new, path)
         except BaseException:
             with contextlib.suppress(OSError):  # on a failing disk it stays, until the next attempt removes it
                 new.unlink(missing_ok=True)
@@ -452,8 +452,8 @@ def _like(new: Path, old: Path) -> None:
     new.chmod(stat.S_IMODE(about.st_mode))
 
 
-def _name(new: Path, path: Path) -> None:
-    """Give the finished file its name, without replacing one that came to be meanwhile."""
+def give_name(new: Path, path: Path) -> None:
+    """Give the finished file its name, without replacing one that came to be meanwhile (``FileExistsError``)."""
     try:
         os.link(new, path)
         new.unlink()

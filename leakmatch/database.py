@@ -22,7 +22,8 @@ import apsw
 from leakmatch.engine import SQLITE_MAGIC, Engine, PlainFile, SealedTables, lock, new_file, sealed_copy, storage
 from leakmatch.errors import IntegrityError, StorageError, UsageError, os_error
 from leakmatch.row_digest import MODULUS, Row, plain_value, row_digest
-from leakmatch.sealed.file import SealedFile, is_sealed
+from leakmatch.sealed.disk import is_sealed
+from leakmatch.sealed.file import SealedFile
 from leakmatch.sealed.keys import Keys, KeySlots
 
 __all__ = ["Database", "Row", "Store"]

@@ -30,7 +30,14 @@ def rescan(
     key_file: options.KeyFileOption = None,
     case_key_file: options.CaseKeyFileOption = None,
     pack: options.PackOption = None,
-    expected_false: options.ExpectedFalseOption = None,
+    expected_false: Annotated[
+        float | None,
+        typer.Option(
+            "--expected-false",
+            metavar="X",
+            help="How many false matches to accept in the whole rescan; default: as the scan was told.",
+        ),
+    ] = None,
     threshold: options.ThresholdOption = None,
     workers: options.WorkersOption = None,
     verbose: options.VerboseOption = False,

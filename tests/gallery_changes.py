@@ -61,9 +61,13 @@ def plain(path: Path, folder: Path) -> None:
 
 
 def _make(path: Path, keys: Keys | None) -> None:
-    default = pack()
-    with Gallery.create(path, default.name, default.model_id, 128, keys=keys, purpose="a test") as gallery:
+    with _empty(path, keys) as gallery:
         add(gallery, people(np.random.default_rng(3), 8))
+
+
+def _empty(path: Path, keys: Keys | None) -> Gallery:
+    default = pack()
+    return Gallery.create(path, default.name, default.model_id, 128, keys=keys, purpose="a test")
 
 
 def _changing(act: Callable[[Gallery, Path], None]) -> Callable[[Path, Path], None]:
@@ -121,8 +125,8 @@ def seal(gallery: Gallery, folder: Path) -> None:
 
 
 def make(path: Path, folder: Path) -> None:
-    """A new sealed gallery."""
-    _make(path, key(folder))
+    """A new sealed gallery without people."""
+    _empty(path, key(folder)).close()
 
 
 def look(path: Path, folder: Path) -> None:

@@ -37,7 +37,7 @@ from leakmatch.arrays import Array
 from leakmatch.errors import MissingExtra, UsageError, os_error
 from leakmatch.gallery.about import MEMBER, About, column_of
 from leakmatch.gallery.table import HashColumn, Rows
-from leakmatch.sealed.file import is_sealed
+from leakmatch.sealed.disk import is_sealed
 from leakmatch.sealed.keys import Keys
 from leakmatch.sealed.stream import open_stream
 

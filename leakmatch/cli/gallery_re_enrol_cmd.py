@@ -43,7 +43,7 @@ def re_enrol(
     does not hold the photos. It knows each by its SHA-256. This says whose photos are still there, who would be lost,
     and which command enrols the others. With --csv, a list of the photos is written that this command takes.
 
-    Example: leakmatch gallery re-enrol school.gallery people/ --pack antelopev2 --csv photos.csv
+    Example: leakmatch gallery re-enrol school.gallery people/ --pack my-pack    --csv photos.csv
     """
     from leakmatch.cli.progress import shown
     from leakmatch.pipeline.re_enrol import plan, write_csv

@@ -16,11 +16,11 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from galleries import add, pack, people
+from galleries import add, pack, people, rows_of
 from sealed_files import key_in
 
 from leakmatch.errors import UsageError, WrongKey
-from leakmatch.gallery.store import Gallery, Photo
+from leakmatch.gallery.store import Gallery
 from leakmatch.sealed.keys import Keys
 
 #: Who may open a gallery in these tests: the names of key files, and "" for nobody in particular.
@@ -89,8 +89,7 @@ def take_over(gallery: Gallery, folder: Path) -> None:
     generator = np.random.default_rng(9)
     vectors = generator.normal(size=(7_000, 128)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    photos = [Photo(f"q{n:05}", f"{n}.jpg", n.to_bytes(32, "big"), "", "", 0.5) for n in range(len(vectors))]
-    gallery.add_templates([(photos, vectors, {})], "0" * 64)
+    gallery.add_table([rows_of(vectors, "q")], [])
 
 
 @_changing

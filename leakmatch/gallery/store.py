@@ -184,7 +184,7 @@ class Gallery(Store):
 
     def require_enrolled(self) -> None:
         """Raise :class:`UsageError` for a gallery in which nobody could be found."""
-        if not self._database.one("SELECT count(*) FROM templates"):
+        if self._database.one("SELECT 1 FROM templates LIMIT 1") is None:
             raise UsageError(f"{self.path}: nobody is enrolled in this gallery, so nobody could be found.")
 
     def info(self) -> dict[str, Any]:
@@ -194,12 +194,13 @@ class Gallery(Store):
         digest over all of it. Noted elsewhere, they show whether the whole file was put back to an earlier state.
         """
         file = self._database.sealed
+        enrolled = self._database.one("SELECT count(*) FROM photos WHERE refusal = ''")
         return {
             **self._about,
             "subjects": self._database.one("SELECT count(*) FROM subjects"),
             "enrolled": self._database.one("SELECT count(DISTINCT subject_id) FROM photos WHERE refusal = ''"),
-            "templates": self._database.one("SELECT count(*) FROM templates"),
-            "photos_enrolled": self._database.one("SELECT count(*) FROM photos WHERE refusal = ''"),
+            "templates": enrolled,
+            "photos_enrolled": enrolled,
             "photos_refused": self._database.one("SELECT count(*) FROM photos WHERE refusal <> ''"),
             "expired": len(self.people.expired()),
             "erasures": self._database.one("SELECT count(*) FROM erasures"),
@@ -268,9 +269,9 @@ class Gallery(Store):
     def first_enrolments(self) -> LongArray:
         """For each of :meth:`templates` the first enrolment of its subject: int64[N]."""
         rows = self._database.select(
-            """SELECT f.first FROM templates t JOIN photos p USING (photo)
+            """SELECT f.first FROM photos p
                JOIN (SELECT subject_id, min(photo) AS first FROM photos WHERE refusal = '' GROUP BY subject_id) f
-               USING (subject_id) ORDER BY t.photo"""
+               USING (subject_id) WHERE p.refusal = '' ORDER BY p.photo"""
         )
         return np.fromiter((first for (first,) in rows), np.int64)
 

@@ -236,7 +236,7 @@ class _ParquetFile(_File):
         super().__init__(path, stream, sealed=sealed)
         pa, pq, self._list_length = _parquet()
         try:
-            self._file = pq.ParquetFile(stream)
+            self._file = pq.ParquetFile(stream, pre_buffer=False)
         except (ValueError, OSError) as error:
             raise UsageError(f"{path}: not a Parquet file, or damaged ({error}).") from error
         schema = self._file.schema_arrow

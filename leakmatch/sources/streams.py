@@ -96,6 +96,19 @@ class Range(Seekable):
         return self._size
 
 
+class Ending(Range):
+    """The first ``size`` bytes of ``file``; the last of them are at hand, as ``tail``, and not read again."""
+
+    def __init__(self, file: BinaryIO, size: int, tail: bytes) -> None:
+        super().__init__(file, 0, size)
+        self._tail, self._before = tail, size - len(tail)
+
+    def _read_at(self, at: int, size: int) -> bytes:
+        if at >= self._before:
+            return self._tail[at - self._before :][:size]
+        return super()._read_at(at, size)
+
+
 class Repeated(Seekable):
     """What ``begin`` gives in blocks; going back begins anew."""
 

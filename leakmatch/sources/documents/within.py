@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import BinaryIO, Final, cast
 
@@ -152,20 +153,10 @@ class Within:
                 end = min(end, following)
             reached = end
             raw = b"at %d" % start
-            yield Member(raw, raw.decode(), end - start, self._part(start, end - start), end - start)
+            opened = cast("Callable[[], BinaryIO]", partial(Range, self._file, start, end - start, strict=True))
+            yield Member(raw, raw.decode(), end - start, opened, end - start)
         if len(self._places) > MOST + 1:
             raise over_budget(f"more than {MOST:,} pictures in it")
-
-    def _part(self, start: int, size: int) -> _Opened:
-        return _Opened(self._file, start, size)
-
-
-class _Opened:
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._range = file, start, size
-
-    def __call__(self) -> BinaryIO:
-        return cast(BinaryIO, Range(*self._range, strict=True))
 
 
 def picture_end(file: BinaryIO, start: int, limit: int) -> tuple[int, bool]:

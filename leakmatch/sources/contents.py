@@ -44,8 +44,8 @@ class Contents:
     members: int | None = None  # that its reader gave, once it was opened as a container
     has_pictures: bool = False  # of a text only: somewhere, in base64
     behind: list[tuple[str, int]] = field(default_factory=list)  # archives in what is none itself: kind and place
-    places: tuple[int, ...] = ()  # where pictures begin in what is none itself, and the end of the bytes they lie in
     more: bool = False  # of them than are in the list
+    places: tuple[int, ...] = ()  # where pictures begin in what is none itself, and the end of the bytes they lie in
     error: ItemError | None = None
 
     @property

@@ -29,7 +29,8 @@ from leakmatch.sources.opening import Opening
 from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.registry import CARVED, OWN_SEARCH, TAR, UNREAD_PREFIX, ZIP, detect, open_container, search_of
 from leakmatch.sources.scratch import Scratch
-from leakmatch.sources.split.sets import cut_set, follows, set_size
+from leakmatch.sources.split.parts import part_set
+from leakmatch.sources.split.sets import follows
 from leakmatch.sources.split.volumes import Volumes
 
 _STAGE: Final = "sources"
@@ -107,9 +108,9 @@ def walk(
             working,
         )
         volumes = Volumes(path)
-        meter = Meter(budget, max(set_size(volumes), size))
-        whole = cut_set(volumes)
-        for found in walker.visit(file_item(root, buffered(watched, 1 << 18), size, meter, volumes, whole)):
+        parts = part_set(volumes)
+        meter = Meter(budget, max(size, parts.size if parts and parts.is_carrier else 0))
+        for found in walker.visit(file_item(root, buffered(watched, 1 << 18), size, meter, volumes, parts)):
             watched.clock.charge()
             yield found
             watched.clock.skip()  # what the taker does with it is not the item's work
@@ -169,7 +170,7 @@ class Walker:
         read.begin()
         kind = item.kind or detect(read.head)  # what was found in something is not looked for again in it
         picture = kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES])
-        if (role := follows(item.volumes, read.head, picture=bool(picture))) is not None:
+        if (role := follows(item.parts, read.head, picture=bool(picture))) is not None:
             yield from self._part(read, position, role)
         elif picture:
             read.format = picture if isinstance(picture, str) else ""

@@ -136,7 +136,7 @@ class Database:
                 note = noted and os.access(path, os.W_OK)
                 engine: Engine = _plain(path, writable=writable, recover=interrupted or note, steady=steady)
             elif is_sealed(path):
-                engine = _sealed(path, keys or Keys(), writable=writable, steady=steady)
+                engine = _sealed(path, keys or Keys(), what, writable=writable, steady=steady)
             else:
                 raise UsageError(f"{path}: not a LeakMatch {what}.")
         database = cls(path, engine)
@@ -155,22 +155,6 @@ class Database:
             database.close()
             raise
         return database
-
-    @classmethod
-    def remains(cls, path: Path, keys: Keys | None) -> Database:
-        """What is left of a damaged store, to be read: a query that meets a damaged part raises.
-
-        Raises :class:`IntegrityError` where nothing is left, and as :meth:`open` does for what is no store.
-        """
-        with storage(path):
-            if not is_sealed(path):
-                return cls(path, _plain(path, writable=False, recover=_journal(path).is_file()))
-            file_ = SealedFile.open(path, keys or Keys(), lenient=True)
-            try:
-                return cls(path, SealedTables(file_))
-            except BaseException:
-                file_.close()
-                raise
 
     def _bring_up_to(
         self, version: int, what: str, upgrades: Mapping[int, Callable[[Database], None]], *, writable: bool
@@ -498,12 +482,14 @@ def _plain(path: Path, *, writable: bool, recover: bool = False, steady: bool = 
         raise
 
 
-def _sealed(path: Path, keys: Keys, *, writable: bool, steady: bool) -> SealedTables:
+def _sealed(path: Path, keys: Keys, what: str, *, writable: bool, steady: bool) -> SealedTables:
     content = "alone" if writable else "shared" if steady else ""
     file = SealedFile.open(path, keys, content=content, change=writable)
     if file.recovered:
         log.warning("%s: %s.", path, file.recovered)
     try:
+        if not file.read(0).startswith(SQLITE_MAGIC):
+            raise UsageError(f"{path}: sealed, but not a LeakMatch {what}.")
         return SealedTables(file)
     except BaseException:
         file.close()

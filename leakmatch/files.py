@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,19 +22,37 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     A device or pipe is written to as it is. Raises :class:`UsageError` where ``path`` is a case or gallery.
     """
     try:
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            with target.open("wb") as stream:
+        if not can_be_replaced(path):
+            with path.open("wb") as stream:
                 yield stream
             return
-        _spare_stores(target)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".leakmatch-", suffix=".part")
-        part = Path(name)
-        try:
+        with replacement(path) as part:
+            descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
+    except OSError as error:
+        raise os_error(error, path) from error
+
+
+def can_be_replaced(path: Path) -> bool:
+    """Whether ``path`` is a file or nothing yet: no device, pipe or folder."""
+    return path.is_file() or not path.exists()
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """The path of a file to be made, which takes the place of ``path`` in the end; on any error it is removed.
+
+    Raises :class:`UsageError` where ``path`` is a case or gallery.
+    """
+    try:
+        target = path.resolve()
+        _spare_stores(target)
+        part = target.with_name(f".leakmatch-{secrets.token_hex(8)}.part")
+        try:
+            yield part
             part.replace(target)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -48,4 +66,6 @@ def _spare_stores(target: Path) -> None:
     if target.is_file():
         with target.open("rb") as file:
             if file.read(15) in _STORES:
-                raise UsageError(f"{target}: a case, gallery or other database; it is not overwritten. Name another.")
+                raise UsageError(
+                    f"{target}: a case, gallery, sealed export or database; it is not overwritten. Name another."
+                )

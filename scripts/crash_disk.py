@@ -36,7 +36,7 @@ from crash_loop import arguments, conclude, sample_photos
 
 NO_COMPILER = 77
 STORAGE = 5
-_DIED = -signal.SIGKILL
+DIED = -signal.SIGKILL
 _ENOSPC, _EIO = 28, 5
 _COUNT, _FAIL_ONCE, _FAIL_ON, _DIE = range(4)
 _ANY_CHANGE, _SYNCS = range(2)
@@ -79,7 +79,7 @@ class Figures:
 
 
 class Disk:
-    """The preloaded library in this process. A command runs in a fork of it, with everything imported already."""
+    """The preloaded library in this process. What is done runs in a fork of it, with everything imported already."""
 
     def __init__(self, library: Path, folder: Path) -> None:
         self._library = ctypes.CDLL(str(library))
@@ -89,15 +89,15 @@ class Disk:
         self._kept.mkdir()
         self.said = ""
 
-    def run(self, command: list[str], store: Path, fault: Fault, at: int, seed: int = 0) -> tuple[int, int]:
-        """Run ``leakmatch`` with the fault at call ``at`` on files of ``store``; its exit code, and calls counted."""
+    def run(self, done: Callable[[], int], store: Path, fault: Fault, at: int, seed: int = 0) -> tuple[int, int]:
+        """Do something, with the fault at call ``at`` on files of ``store``; its exit code, and calls counted."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(read)
             code = 1
             try:
-                code = self._child(command, store, fault, at, seed, write)
+                code = self._child(done, store, fault, at, seed, write)
             finally:
                 os._exit(code)
         os.close(write)
@@ -107,21 +107,30 @@ class Disk:
         self.said, _, counted = said.partition(_COUNTED)
         return os.waitstatus_to_exitcode(status), int(counted or 0)
 
-    def _child(self, command: list[str], store: Path, fault: Fault, at: int, seed: int, write: int) -> int:
-        from leakmatch.cli.app import run
-        from leakmatch.pipeline import scan_sink
-
+    def _child(self, done: Callable[[], int], store: Path, fault: Fault, at: int, seed: int, write: int) -> int:
         os.dup2(write, 2)
-        scan_sink.COMMIT_ITEMS = _COMMIT_ITEMS  # type: ignore[misc]
         where = [os.fsencode(path) for path in (store.parent, store.name, self._kept)]
         how = (fault.mode, fault.what, ctypes.c_long(at), fault.error, fault.lose, ctypes.c_uint(seed))
         self._library.failing_disk(*where, *how)
-        code = run(command)
+        code = done()
         sys.stderr.flush()
         counted = self._library.failing_disk_counted()
         self._library.failing_disk(*where, -1, 0, ctypes.c_long(0), 0, 0, ctypes.c_uint(0))
         os.write(2, f"{_COUNTED}{counted}".encode())
         return code
+
+
+def command(arguments: list[str]) -> Callable[[], int]:
+    """``leakmatch`` with these arguments, in this process; its exit code."""
+
+    def run_() -> int:
+        from leakmatch.cli.app import run
+        from leakmatch.pipeline import scan_sink
+
+        scan_sink.COMMIT_ITEMS = _COMMIT_ITEMS  # type: ignore[misc]
+        return run(arguments)
+
+    return run_
 
 
 class Trial:
@@ -135,7 +144,7 @@ class Trial:
 
     def counted(self, store: Path, what: int) -> int:
         """How many calls an undisturbed run makes."""
-        code, counted = self._disk.run(self._command(store), store, Fault(_COUNT, what), 0)
+        code, counted = self._disk.run(command(self._command(store)), store, Fault(_COUNT, what), 0)
         if code != self._expected:
             raise SystemExit(f"{self._name} ended with {code} without any fault: {self._disk.said}")
         return counted
@@ -143,7 +152,7 @@ class Trial:
     def inject(self, store: Path, kind: str, at: int) -> bool:
         """One fault, told of in the figures; whether it came (the run may have ended before)."""
         fault = KINDS[kind]
-        code, counted = self._disk.run(self._command(store), store, fault, at, seed=at)
+        code, counted = self._disk.run(command(self._command(store)), store, fault, at, seed=at)
         if fault.mode != _DIE and counted < at:
             return False
         if fault.mode == _DIE and code == self._expected:
@@ -151,7 +160,7 @@ class Trial:
         endings = self._figures.endings.setdefault(kind, {})
         endings[str(code)] = endings.get(str(code), 0) + 1
         self._figures.faults[kind] = self._figures.faults.get(kind, 0) + 1
-        fine = {_DIED} if fault.mode == _DIE else {STORAGE, self._expected}
+        fine = {DIED} if fault.mode == _DIE else {STORAGE, self._expected}
         if code not in fine:
             self.wrong(kind, at, f"ended with {code}: {self._disk.said[-300:]}")
         if code == STORAGE and self._disk.said.count("leakmatch: /") != 1:
@@ -160,7 +169,7 @@ class Trial:
 
     def go_on(self, store: Path, kind: str, at: int) -> None:
         """The same command, undisturbed."""
-        code, _ = self._disk.run(self._command(store), store, Fault(_COUNT), 0)
+        code, _ = self._disk.run(command(self._command(store)), store, Fault(_COUNT), 0)
         if code != self._expected:
             self.wrong(kind, at, f"the same command then ended with {code}: {self._disk.said[-300:]}")
 
@@ -178,7 +187,7 @@ def scans(disk: Disk, kit: Kit, kinds: list[str], every: int, seed: int, figures
     figures.syncs = trial.counted(folder / "again.case", _SYNCS)
     truth = exported(folder / "whole.case")
     for kind in kinds:
-        for at in _points(KINDS[kind], figures.calls, figures.syncs, every, seed):
+        for at in points(KINDS[kind], figures.calls, figures.syncs, every, seed):
             case = folder / f"{kind}-{at}.case"
             if not trial.inject(case, kind, at):
                 break
@@ -194,9 +203,10 @@ def scans(disk: Disk, kit: Kit, kinds: list[str], every: int, seed: int, figures
 def enrolments(disk: Disk, kit: Kit, kinds: list[str], every: int, seed: int, figures: Figures) -> None:
     """Faults at every call of an enrolment into a gallery that is there, and of one that makes it."""
     from leakmatch.gallery.store import Gallery
+    from leakmatch.sealed.keys import Keys
 
     def subjects(path: Path) -> list[tuple[object, ...]]:
-        with Gallery.open(path) as gallery:
+        with Gallery.open(path, keys=Keys(key_file=kit.key)) as gallery:
             gallery.verify()
             return list(gallery._database.select("SELECT subject_id, sha256 FROM photos ORDER BY 1, 2"))
 
@@ -215,7 +225,7 @@ def enrolments(disk: Disk, kit: Kit, kinds: list[str], every: int, seed: int, fi
         syncs = trial.counted(begin(folder / f"{name}-again.gallery"), _SYNCS)
         before, after = subjects(old) if old else None, subjects(folder / f"{name}-whole.gallery")
         for kind in kinds:
-            for at in _points(KINDS[kind], calls, syncs, every, seed):
+            for at in points(KINDS[kind], calls, syncs, every, seed):
                 path = begin(folder / f"{name}-{kind}-{at}.gallery")
                 if not trial.inject(path, kind, at):
                     break
@@ -230,7 +240,7 @@ def enrolments(disk: Disk, kit: Kit, kinds: list[str], every: int, seed: int, fi
         print(f"enroll ({name}): {calls} calls, {len(figures.failures)} failures", flush=True)
 
 
-def _points(fault: Fault, calls: int, syncs: int, every: int, seed: int) -> Iterator[int]:
+def points(fault: Fault, calls: int, syncs: int, every: int, seed: int) -> Iterator[int]:
     """Every call, or one of each ``every`` in a row."""
     last = syncs if fault.what == _SYNCS else calls
     chance = random.Random(seed)
@@ -261,28 +271,34 @@ def _compiled(folder: Path) -> Path | None:
     return library
 
 
+def preloaded() -> Path | None:
+    """The library, in this process: it starts itself again with it. ``None``, and a word, where it cannot be made."""
+    library = os.environ.pop("LD_PRELOAD", "")
+    if library.endswith("failing_disk.so"):
+        return Path(library)
+    compiled = _compiled(Path(tempfile.mkdtemp(prefix="crash-disk-")))
+    if compiled is None:
+        print("There is no C compiler (cc) here; nothing was tested.")
+        return None
+    return os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "LD_PRELOAD": str(compiled)})
+
+
 def main() -> int:
-    """Run it; 0 where nothing was lost. Starts itself again with the library preloaded."""
+    """Run it; 0 where nothing was lost."""
     parser = arguments(__doc__)
     parser.add_argument("--every", type=int, default=1, help="one call of each so many in a row")
     parser.add_argument("--pictures", type=int, default=6)
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--only", choices=("scan", "enroll"))
     options = parser.parse_args()
-    library = os.environ.get("LD_PRELOAD", "")
-    if not library.endswith("failing_disk.so"):
-        folder = Path(tempfile.mkdtemp(prefix="crash-disk-"))
-        compiled = _compiled(folder)
-        if compiled is None:
-            print("There is no C compiler (cc) here; nothing was tested.")
-            return NO_COMPILER
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "LD_PRELOAD": str(compiled)})
-    folder = Path(library).parent
-    del os.environ["LD_PRELOAD"]
+    library = preloaded()
+    if library is None:
+        return NO_COMPILER
+    folder = library.parent
     began = time.monotonic()
     kit = make_kit(folder / "set", sample_photos(options.photos, folder), options.pictures, _OPTIONS)
     _import_all()
-    disk, figures = Disk(Path(library), kit.folder), Figures()
+    disk, figures = Disk(library, kit.folder), Figures()
     if options.only != "enroll":
         scans(disk, kit, options.kinds, options.every, options.seed, figures)
     if options.only != "scan":

@@ -19,6 +19,7 @@ from leakmatch.case.columns import COLUMNS
 from leakmatch.case.export import write
 from leakmatch.case.store import Case
 from leakmatch.case.tables import DECIDED, rows
+from leakmatch.sealed.keys import generate
 
 #: What two cases must agree in. Of the run row: what is no time, no id and no machine.
 EXPORTS = ("items", "faces", "candidates", "subjects", "incidents")
@@ -41,17 +42,23 @@ class Kit:
         return [str(self.folder / name) for name in ("loose", "a.zip", "b.tar.gz", "cut.tar.gz")]
 
     @property
+    def key(self) -> Path:
+        """The key file of every gallery."""
+        return self.folder / "set.key"
+
+    @property
     def gallery(self) -> Path:
         """Two people with one photo each."""
         return self.folder / "people.gallery"
 
     def scan(self, case: Path) -> list[str]:
         """The arguments of the scan into ``case``."""
-        return ["scan", *self.sources, "-g", str(self.gallery), "-c", str(case), *self.arguments]
+        gallery = ("-g", str(self.gallery), "--key-file", str(self.key))
+        return ["scan", *self.sources, *gallery, "-c", str(case), *self.arguments]
 
     def enroll(self, gallery: Path, people: str = "people") -> list[str]:
         """The arguments of an enrolment."""
-        return ["enroll", str(gallery), str(self.folder / people), *self.arguments]
+        return ["enroll", str(gallery), str(self.folder / people), "--key-file", str(self.key), *self.arguments]
 
 
 def leakmatch(*arguments: str | Path) -> list[str]:
@@ -69,6 +76,7 @@ def make_kit(folder: Path, photos: Path, pictures: int, arguments: tuple[str, ..
     made = [(f"{n:04}.jpg", _jpeg(photos, n)) for n in range(pictures)]
     _write_set(folder, made)
     kit = Kit(folder, arguments)
+    generate(kit.key)
     subprocess.run(leakmatch(*kit.enroll(kit.gallery)), check=True, capture_output=True)
     return kit
 

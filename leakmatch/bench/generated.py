@@ -12,6 +12,7 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.faces.packs import Pack
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
+from leakmatch.sealed.keys import Keys
 
 _BLOCK: Final = 10_000  # enrolments of one transaction
 _QUALITY: Final = 90
@@ -42,10 +43,10 @@ def unit_vectors(count: int, dimension: int, seed: int = 0) -> FloatArray:
     return vectors
 
 
-def gallery(path: Path, pack: Pack, subjects: int, seed: int = 0) -> None:
-    """Create a gallery of ``subjects``, one template each."""
+def gallery(path: Path, pack: Pack, subjects: int, seed: int = 0, keys: Keys | None = None) -> None:
+    """Create a gallery of ``subjects``, one template each, sealed with ``keys``; plain where they are ``None``."""
     vectors = unit_vectors(subjects, pack.embedder.dimension, seed)
-    with Gallery.create(path, pack.name, pack.model_id, pack.embedder.dimension) as made:
+    with Gallery.create(path, pack.name, pack.model_id, pack.embedder.dimension, keys=keys) as made:
         for begin in range(0, subjects, _BLOCK):
             made.add(
                 [_enrolment(number, vectors[number]) for number in range(begin, min(begin + _BLOCK, subjects))], [], {}

@@ -24,6 +24,7 @@ from leakmatch.faces.packs import load_pack, verified
 from leakmatch.faces.runtime import Runtime, make_ready
 from leakmatch.pipeline.progress import Progress, no_progress
 from leakmatch.pipeline.scan import scan
+from leakmatch.sealed.keys import Keys, generate
 from leakmatch.settings import Settings
 
 PHOTOS: Final = 500
@@ -52,9 +53,11 @@ def run(
     photos: int = PHOTOS,
     progress: Progress = no_progress,
     seed: int = 0,
+    *,
+    keys: Keys | None = None,
 ) -> list[Figure]:
-    """Scan ``archive`` (a folder, an archive or an image), or ``photos`` generated pictures, against ``gallery``, or a
-    generated one of ``members`` templates.
+    """Scan ``archive`` (a folder, an archive or an image), or ``photos`` generated pictures, against ``gallery``, which
+    ``keys`` open, or a generated one of ``members`` templates, which is sealed with a key of its own.
 
     Rates are steady ones: the time of a scan of a single picture, that is mostly start-up, is taken off. Files are
     written to the system's temporary folder and removed. Raises as :func:`leakmatch.pipeline.scan.scan`.
@@ -67,12 +70,13 @@ def run(
         if archive is None:
             generated.archive(source, photos, _HEIGHT, _WIDTH, seed)
         if gallery is None:
-            gallery = folder / "generated.gallery"
-            generated.gallery(gallery, runtime.pack, members, seed)
+            gallery, keys = folder / "generated.gallery", Keys(key_file=folder / "generated.key")
+            generate(folder / "generated.key")
+            generated.gallery(gallery, runtime.pack, members, seed, keys)
         single = folder / "single.zip"
         generated.archive(single, 1, _HEIGHT, _WIDTH, seed + 1)
-        begun = _scan(single, gallery, folder / "single.case", settings, no_progress)
-        whole = _scan(source, gallery, folder / "whole.case", settings, progress)
+        begun = _scan(single, gallery, keys, folder / "single.case", settings, no_progress)
+        whole = _scan(source, gallery, keys, folder / "whole.case", settings, progress)
         if not whole.images:
             raise UsageError(f"{source}: holds no picture that can be looked at; there is nothing to measure.")
         shares = stage_shares(
@@ -83,10 +87,10 @@ def run(
     return list(_figures(runtime, settings, begun, whole, shares, generated_input=archive is None))
 
 
-def _scan(source: Path, gallery: Path, case: Path, settings: Settings, progress: Progress) -> _Scan:
+def _scan(source: Path, gallery: Path, keys: Keys | None, case: Path, settings: Settings, progress: Progress) -> _Scan:
     began = time.perf_counter()
     with Watch() as watch:
-        scan([source], gallery, case, settings, progress)
+        scan([source], gallery, case, settings, progress, keys=keys)
     seconds = time.perf_counter() - began
     with Case.open(case) as done:
         totals = done.totals()

@@ -59,6 +59,7 @@ def pipeline(
     gallery: Annotated[
         Path | None, typer.Option("--gallery", "-g", readable=False, metavar="FILE", help="A gallery of yours.")
     ] = None,
+    key_file: options.KeyFileOption = None,
     members: Annotated[int, typer.Option(min=1, help="Without --gallery: templates to generate.")] = 10_000,
     pack: options.PackOption = None,
     workers: options.WorkersOption = None,
@@ -80,7 +81,7 @@ def pipeline(
 
         settings = options.settings(pack=pack, workers=workers, engine=engine)
         with shown("Scanning", "faces", "candidates", quiet=quiet or as_json) as progress:
-            return run(settings, archive, gallery, members, photos, progress)
+            return run(settings, archive, gallery, members, photos, progress, keys=options.keys(key_file))
 
     _show({"pipeline": measure}, as_json=as_json, quiet=quiet)
 

@@ -43,7 +43,7 @@ def demo(
     from leakmatch.cli.progress import shown
     from leakmatch.faces.install import install
     from leakmatch.files import replacing
-    from leakmatch.pipeline.enrol import enroll
+    from leakmatch.pipeline.enrol import Terms, enroll
     from leakmatch.pipeline.scan import scan
     from leakmatch.sealed.keys import Keys, generate
     from leakmatch.settings import home
@@ -66,12 +66,14 @@ def demo(
         build_people(samples, people)
         build_archive(samples, archive)
     keys = Keys(key_file=key)
+    terms = Terms(purpose="demonstration of LeakMatch", legal_basis="official portraits in the public domain")
     if not key.exists():
         _step(f"leakmatch gallery keys generate {key}")
         generate(key)
-    _step(f"leakmatch enroll {gallery} {people} --key-file {key}")
+    stated = f"--purpose '{terms.purpose}' --legal-basis '{terms.legal_basis}'"
+    _step(f"leakmatch enroll {gallery} {people} {stated} --key-file {key}")
     with shown("Enrolling", "enrolled", "refused", quiet=False) as progress:
-        report = enroll(gallery, [people], settings, progress, keys=keys)
+        report = enroll(gallery, [people], settings, progress, keys=keys, terms=terms)
     _say(f"{report.enrolled} photos enrolled, {report.known} known already, {len(report.refused)} refused")
     _step(f"leakmatch scan {archive} --gallery {gallery} --key-file {key} --case {case}")
     with shown("Scanning", "faces", "candidates", quiet=False) as progress:

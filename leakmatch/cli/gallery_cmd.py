@@ -11,7 +11,9 @@ import typer
 from leakmatch.cli import (
     gallery_erasure_cmd,
     gallery_keys_cmd,
+    gallery_merge_cmd,
     gallery_people_cmd,
+    gallery_re_enrol_cmd,
     gallery_safety_cmd,
     gallery_transfer_cmd,
     options,
@@ -201,6 +203,8 @@ for name, command in (
     ("describe", describe_gallery),
     ("import", gallery_transfer_cmd.import_files),
     ("export", gallery_transfer_cmd.export_file),
+    ("merge", gallery_merge_cmd.merge),
+    ("re-enrol", gallery_re_enrol_cmd.re_enrol),
     ("verify", gallery_safety_cmd.verify),
     ("log", gallery_safety_cmd.log),
     ("seal", gallery_safety_cmd.seal),

@@ -12,7 +12,7 @@ import typer
 
 from leakmatch.cli import options
 from leakmatch.cli.gallery_people_cmd import storable_all
-from leakmatch.errors import StorageError, UsageError
+from leakmatch.errors import LeakMatchError, StorageError, UsageError
 from leakmatch.locator import printable, storable
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _confirm(question: str) -> None:
 def _compact(gallery: Gallery) -> None:
     try:
         gallery.compact()
-    except StorageError as error:
+    except LeakMatchError as error:
         raise StorageError(
             f"They were removed, but the file could not be rewritten without them ({error}). Until it is, what they "
             f"left is in the file: leakmatch gallery compact {gallery.path}"

@@ -103,7 +103,7 @@ def _salvage(gallery: Path, new: Path, key_file: Path | None, *, unsealed: bool,
     elif not quiet:
         for line in _told(saved, new):
             typer.echo(line, err=True)
-    if saved.lost_photos or saved.lost_hashes or saved.unnamed or saved.lost_tables or saved.behind:
+    if saved.lost_photos or saved.unnamed or saved.lost_values or saved.behind or saved.damaged_places:
         raise typer.Exit(errors.INCOMPLETE)
 
 
@@ -119,12 +119,14 @@ def _told(saved: Salvaged, new: Path) -> list[str]:
         lines.append(
             f"{saved.lost_photos:,} photos are lost. Enrol again: {named or 'it is not known who was on them'}"
         )
-    if saved.lost_hashes:
-        lines.append(f"{saved.lost_hashes:,} photos lost hashes: copies of these are found by their faces only.")
+    if saved.without_hashes:
+        lines.append(
+            f"{saved.without_hashes:,} photos have no hashes, or lost them: their copies are found by their faces."
+        )
     if saved.unnamed:
         lines.append(f"Name and dates are lost of: {', '.join(map(printable, saved.unnamed))}")
-    if saved.lost_tables:
-        lines.append(f"Lost in part: {', '.join(saved.lost_tables)}")
+    if saved.lost_values:
+        lines.append(f"Lost: {', '.join(saved.lost_values)}")
     if saved.log_broken:
         lines.append("The log of openings and changes was saved up to its first damaged entry.")
     lines.append(

@@ -141,6 +141,17 @@ def asked() -> Callable[[str, bool], str] | None:
     return _ask if on_terminal else None
 
 
+def other_keys(key_file: Path | None, variable: str, keys: Keys) -> Keys:
+    """What is offered for another file: a key file of its own, or the passphrase in the environment's ``variable``.
+
+    Without either the same ``keys``; it is taken out of this process's environment.
+    """
+    from leakmatch.sealed.keys import Keys
+
+    passphrase = os.environ.pop(variable, None)
+    return keys if key_file is None and passphrase is None else Keys(key_file, passphrase, asked())
+
+
 def keys_for(gallery: Path, key_file: Path | None, *, unsealed: bool) -> Keys | None:
     """As :func:`keys`; ``None`` where a new gallery is to be left unsealed."""
     return None if unsealed and not gallery.exists() else keys(key_file)

@@ -24,11 +24,13 @@ def shown(what: str, counted: str, found: str, *, quiet: bool) -> Iterator[Progr
         yield _callback(bar, task, counted, found)
 
 
-def _bar() -> Bar:
+@contextmanager
+def _bar() -> Iterator[Bar]:
+    """A bar that appears with the first figure: before it, a passphrase may be asked for in its place."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    return Progress(
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -39,12 +41,17 @@ def _bar() -> Bar:
         console=Console(stderr=True),
         transient=True,
     )
+    try:
+        yield bar
+    finally:
+        bar.stop()
 
 
 def _callback(bar: Bar, task: int, counted: str, found: str) -> Progress:
     from rich.progress import TaskID
 
     def update(*, read: int, total: int, items: int, faces: int, candidates: int) -> None:
+        bar.start()
         elapsed = bar.tasks[task].elapsed or 0.0
         rate = items / elapsed if elapsed > 1 else 0.0
         counts = f"{items:,} items ({rate:,.0f}/s), {faces:,} {counted}, {candidates:,} {found}"
@@ -63,6 +70,7 @@ def counted(what: str, unit: str, *, quiet: bool) -> Iterator[Callable[[int, int
         task = bar.add_task(what, total=None, counts="starting")
 
         def update(done: int, total: int) -> None:
+            bar.start()
             elapsed = bar.tasks[0].elapsed or 0.0
             rate = done / elapsed if elapsed > 1 else 0.0
             bar.update(task, completed=done, total=max(total, 1), counts=f"{done:,} {unit} ({rate:,.0f}/s)")

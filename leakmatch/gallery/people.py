@@ -48,7 +48,7 @@ def parse_date(text: str) -> str:
         day = date.fromisoformat(text).isoformat()
     except ValueError:
         day = ""
-    if day != text:
+    if not day or day != text:
         raise UsageError(f"{text!r} is no date. Write it as 2027-01-31.")
     return text
 

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from leakmatch.arrays import ByteArray, FloatArray, LongArray
+from leakmatch.arrays import ByteArray, LongArray
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
-from leakmatch.gallery import adding
+from leakmatch.gallery import adding, joining, table
 from leakmatch.gallery.access import entry
 from leakmatch.gallery.hashes import stored_hashes
+from leakmatch.gallery.joining import Added
 from leakmatch.gallery.keyring import Keyring
 from leakmatch.gallery.people import ERASED, Erasure, People
 from leakmatch.gallery.rows import FACE, PICTURE, Enrolment, Hashes, Photo
 from leakmatch.gallery.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, UPGRADES, VERSION, fill
+from leakmatch.gallery.table import HashKind, Person, Rows
 from leakmatch.gallery.templates import StoredTemplates
 from leakmatch.sealed.keys import Keys
 
@@ -363,15 +365,35 @@ class Gallery(Store):
 
     def was_imported(self, sha256: str) -> bool:
         """Whether the template file with this SHA-256 (hexadecimal) was imported before."""
-        return adding.was_imported(self._database, sha256)
+        return joining.was_imported(self._database, sha256)
 
-    def add_templates(self, parts: Iterable[tuple[list[Photo], FloatArray, dict[str, str]]], file_sha256: str) -> int:
-        """Commit templates that were made elsewhere, all or nothing; returns how many were new.
+    def add_table(
+        self,
+        parts: Iterable[Rows],
+        kinds: Sequence[HashKind],
+        *,
+        refused: Iterable[Photo] = (),
+        others: Sequence[Person] = (),
+        names_stay: bool = False,
+        imported: str = "",
+        noted: Callable[[Added], Mapping[str, Any]] | None = None,
+    ) -> Added:
+        """Commit people with their templates and hashes, as another gallery or a file has them. All of it or nothing.
 
-        Each part: the photos they were made from, ``vectors`` float32[N,D] of unit norm, and names by subject id. They
-        have no hashes. A photo that its subject has already is left out. ``file_sha256`` is remembered.
+        See :func:`leakmatch.gallery.joining.add_table`.
         """
-        return adding.add_templates(self._database, parts, file_sha256)
+        return joining.add_table(
+            self._database,
+            parts,
+            kinds,
+            refused=refused,
+            others=others,
+            names_stay=names_stay,
+            imported=imported,
+            noted=noted,
+        )
+
+    # What leaves it
 
     def template_rows(self, columns: str) -> Iterator[Row]:
         """``columns`` (SQL; ``p`` a photo, ``s`` its subject) of every template, by enrolment id."""
@@ -380,12 +402,9 @@ class Gallery(Store):
                 ORDER BY t.photo"""
         )
 
-    def text_widths(self) -> dict[str, int]:
-        """The most characters of a subject id, a name and a path, each at least 1."""
-        query = """SELECT max(length(p.subject_id)), max(length(s.name)), max(length(p.path))
-                   FROM photos p JOIN subjects s USING (subject_id)"""
-        found = next(self._database.select(query))
-        return {name: max(width or 0, 1) for name, width in zip(("subject_id", "name", "path"), found, strict=True)}
+    def table(self) -> table.Table:
+        """All that it knows of its people, to be read by parts."""
+        return table.Table(self._database, self.templates())
 
     # Its people
 

@@ -101,15 +101,26 @@ def no_count(done: int, total: int) -> None:
 
 
 def doubts(
-    path: Path, settings: Settings, progress: Callable[[int, int], None] = no_count, *, keys: Keys | None = None
+    path: Path,
+    settings: Settings,
+    progress: Callable[[int, int], None] = no_count,
+    *,
+    keys: Keys | None = None,
+    most: int | None = None,
 ) -> Doubts:
     """The doubts about the gallery at ``path``, which ``keys`` open. ``progress``: subjects done, and all.
 
-    Raises :class:`UsageError` where neither the pack nor the gallery has a calibration.
+    Raises :class:`UsageError` where neither the pack nor the gallery has a calibration, and for a gallery of more than
+    ``most`` people.
     """
     pack = load_pack(settings.pack)
     with Gallery.open(path, keys=keys, steady=True, action="doubts") as gallery:
         gallery.require_model(pack.model_id)
+        people = gallery.info()["enrolled"]
+        if most is not None and people > most:
+            raise UsageError(
+                f"{path}: {people:,} people are more than are compared with each other without being asked."
+            )
         calibration = judged_by(gallery, pack)
         if calibration is None:
             raise UsageError(
@@ -121,11 +132,7 @@ def doubts(
 
 def quick_doubts(path: Path, settings: Settings, *, keys: Keys | None = None) -> Doubts:
     """As :func:`doubts`, where that takes seconds: raises :class:`UsageError` for a gallery of more people."""
-    with Gallery.open(path, keys=keys, action="doubts") as gallery:
-        people = gallery.info()["enrolled"]
-    if people > QUICK_PEOPLE:
-        raise UsageError(f"{path}: {people:,} people are more than are compared with each other without being asked.")
-    return doubts(path, settings, keys=keys)
+    return doubts(path, settings, keys=keys, most=QUICK_PEOPLE)
 
 
 def find_doubts(gallery: Gallery, calibration: Calibration, progress: Callable[[int, int], None] = no_count) -> Doubts:

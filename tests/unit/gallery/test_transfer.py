@@ -24,9 +24,8 @@ MODEL = "sha256:00/fp32/test"
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a few rows have several parts."""
-    from leakmatch.gallery import transfer
 
-    for module in (template_files, templates, transfer):
+    for module in (template_files, templates):
         monkeypatch.setattr(module, "PART", 4)
 
 
@@ -70,7 +69,7 @@ def test_what_is_imported_is_there(gallery: Gallery, tmp_path: Path) -> None:
     gallery.verify()
     np.testing.assert_array_equal(gallery.templates()[:], vectors(10))
     assert gallery.info()["subjects"] == 7
-    assert gallery.names()["s3"] == "Ann"
+    assert gallery.people.names()["s3"] == "Ann"
     assert gallery.enrolled_as(digests[9].tobytes()) == [10]
     assert gallery.photos("s2")[0]["path"] == "t.npz#3"
 
@@ -207,7 +206,7 @@ def test_what_goes_out_comes_in(gallery: Gallery, tmp_path: Path, format: str, c
         assert import_templates(second, out).added == count
         second.verify()
         np.testing.assert_array_equal(second.templates()[:], gallery.templates()[:])
-        assert second.names() == gallery.names()
+        assert second.people.names() == gallery.people.names()
         assert list(second.subjects()) == list(gallery.subjects())
         assert [second.photos(s["subject_id"]) for s in second.subjects()] == [
             [photo | {"detail": "imported"} for photo in gallery.photos(s["subject_id"])] for s in gallery.subjects()

@@ -73,10 +73,10 @@ def test_nothing_in_common(tmp_path: Path) -> None:
 def test_templates_without_hashes(tmp_path: Path) -> None:
     with gallery_of(tmp_path / "a.gallery", []) as gallery:
         shot = people(np.random.default_rng(0), 1)[0]
-        from leakmatch.gallery.store import Photo
+        from leakmatch.gallery.store import Enrolment, Photo
 
         photos = [Photo(subject, f"{subject}.npz", b"\1" * 32, "", "", 0.5) for subject in ("a", "b")]
-        gallery.add_templates([(photos, np.stack([shot.vector] * 2), {})], "00")
+        gallery.add([Enrolment(photo, shot.vector, (), ()) for photo in photos], [], {})
         assert shared_pictures(gallery, subjects_of(gallery)) == {(0, 1): Shared((1, 2), None)}
 
 

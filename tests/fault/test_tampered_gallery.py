@@ -1,0 +1,77 @@
+"""Somebody without a key changes a sealed gallery: every change is noticed, and none of them opens an older state.
+
+Here a sample; ``scripts/tamper.py`` changes every byte, and makes every exchange.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+from tampering import ATTACKS, ROOT, Victim, every_place, forged, header_places, put_back, victim
+
+from leakmatch.errors import IntegrityError
+from leakmatch.gallery.store import Gallery
+from leakmatch.sealed.header import BLOCKS_AT
+
+#: One attack of so many is made here.
+SAMPLE = 9
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Victim:
+    made = victim(tmp_path_factory.mktemp("tampered"))
+    assert len(made.whole) > 64 << 10
+    assert len(made.blocks) > 30
+    assert len(made.earlier) > 8
+    return made
+
+
+def test_a_changed_byte_is_found(gallery: Victim) -> None:
+    gallery.suffers_flips(every_place(gallery, 601))
+    gallery.suffers_flips(header_places(gallery)[::SAMPLE])
+    assert not gallery.failures
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_an_exchanged_part_is_found(gallery: Victim, kind: str) -> None:
+    sample = forged(gallery, 301) if kind == "forged check sums" else islice(ATTACKS[kind](gallery), 0, None, SAMPLE)
+    assert gallery.suffers(sample) > 1
+    assert not gallery.failures
+
+
+def test_everything_that_was_put_back_is_found(gallery: Victim) -> None:
+    gallery.suffers(put_back(gallery))
+    assert not gallery.failures
+
+
+def test_an_old_root_is_no_way_to_an_older_state(gallery: Victim) -> None:
+    """Put back alone, it gives the newest state or none; the log then says that something had been interrupted."""
+    told = 0
+    for old in gallery.earlier:
+        gallery.path.write_bytes(gallery.whole[: ROOT.start] + old[ROOT] + gallery.whole[ROOT.stop :])
+        try:
+            with Gallery.open(gallery.path, keys=gallery.keys, action="look") as opened:
+                assert opened.digest == gallery.content[0]
+                entries = list(opened.log())
+                assert entries[: len(gallery.content[1])] == gallery.content[1]
+                assert entries[-1]["recovered"] == "a change that was interrupted was completed"
+                told += 1
+        except IntegrityError as error:
+            assert "its root was put back" in str(error) or "its key slots are of another time" in str(error)
+    gallery.path.write_bytes(gallery.whole)
+    assert told == 1  # the root of the last commit but one: a crash before the root was written looks the same
+
+
+def test_of_the_whole_file_only_its_owner_can_tell(gallery: Victim) -> None:
+    """What no file can tell of itself; ``info`` gives what to compare, and the reader's log is then shorter."""
+    old = gallery.earlier[2]
+    gallery.path.write_bytes(gallery.whole)
+    with Gallery.open(gallery.path, keys=gallery.keys) as now:
+        about = now.info()
+    gallery.path.write_bytes(old)
+    with Gallery.open(gallery.path, keys=gallery.keys) as before:
+        assert before.info()["changes"] < about["changes"]
+        assert before.info()["state"] != about["state"]
+    gallery.path.write_bytes(gallery.whole)
+    assert old[BLOCKS_AT:] == gallery.whole[BLOCKS_AT : len(old)]

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leakmatch.api import enroll, scan, search
+    from leakmatch.api import enroll, rescan, scan, search
     from leakmatch.case.store import Case
     from leakmatch.case.tables import Table, table
     from leakmatch.errors import IntegrityError, LeakMatchError, StorageError, UsageError
@@ -36,6 +36,7 @@ __all__ = [
     "Table",
     "UsageError",
     "enroll",
+    "rescan",
     "scan",
     "search",
     "table",
@@ -51,6 +52,7 @@ _HOME = {
     "Table": "leakmatch.case.tables",
     "UsageError": "leakmatch.errors",
     "enroll": "leakmatch.api",
+    "rescan": "leakmatch.api",
     "scan": "leakmatch.api",
     "search": "leakmatch.api",
     "table": "leakmatch.case.tables",

@@ -16,6 +16,7 @@ from leakmatch.case.store import Case
 from leakmatch.pipeline.enrol import EnrolmentReport, Terms
 from leakmatch.pipeline.enrol import enroll as _enroll
 from leakmatch.pipeline.progress import Progress, no_progress
+from leakmatch.pipeline.rescan import rescan as _rescan
 from leakmatch.pipeline.scan import scan as _scan
 from leakmatch.pipeline.search import SearchResult
 from leakmatch.pipeline.search import search as _search
@@ -51,12 +52,34 @@ def scan(
     case: PathLike,
     *,
     keys: Keys | None = None,
+    keep: Keys | None = None,
     progress: Progress = no_progress,
     **settings: Any,
 ) -> Case:
-    """Check ``sources`` against ``gallery``; returns the finished case, open for reading. See ``leakmatch scan``."""
-    _scan(_paths(sources), Path(gallery), Path(case), load(settings), progress, keys=keys)
+    """Check ``sources`` against ``gallery``; returns the finished case, open for reading. See ``leakmatch scan``.
+
+    ``keep``: what the case's templates are sealed with, which are then kept for :func:`rescan`; ``None`` keeps none.
+    """
+    _scan(_paths(sources), Path(gallery), Path(case), load(settings), progress, keys=keys, keep=keep)
     return Case.open(Path(case))
+
+
+def rescan(
+    case: PathLike,
+    gallery: PathLike,
+    new: PathLike | None = None,
+    *,
+    case_keys: Keys,
+    keys: Keys | None = None,
+    progress: Progress = no_progress,
+    **settings: Any,
+) -> Case:
+    """Look for the people of ``gallery`` in the templates that ``case`` keeps. See ``leakmatch rescan``.
+
+    Returns the finished new case, open for reading. ``case_keys`` open what ``case`` keeps.
+    """
+    target = None if new is None else Path(new)
+    return Case.open(_rescan(Path(case), Path(gallery), target, settings, progress, keys=keys, case_keys=case_keys))
 
 
 def search(

@@ -22,7 +22,8 @@ import apsw
 from leakmatch.engine import SQLITE_MAGIC, Engine, PlainFile, SealedTables, lock, new_file, sealed_copy, storage
 from leakmatch.errors import IntegrityError, StorageError, UsageError, os_error
 from leakmatch.row_digest import MODULUS, Row, plain_value, row_digest
-from leakmatch.sealed.file import SealedFile, is_sealed
+from leakmatch.sealed.disk import is_sealed
+from leakmatch.sealed.file import SealedFile
 from leakmatch.sealed.keys import Keys, KeySlots
 
 __all__ = ["Database", "Row", "Store"]
@@ -94,7 +95,7 @@ class Database:
                 database._connection.execute(f"PRAGMA user_version = {version}")
                 fill(database)
             with storage(path):
-                _name(new, path)
+                give_name(new, path)
         except BaseException:
             with contextlib.suppress(OSError):  # on a failing disk it stays, until the next attempt removes it
                 new.unlink(missing_ok=True)
@@ -451,8 +452,8 @@ def _like(new: Path, old: Path) -> None:
     new.chmod(stat.S_IMODE(about.st_mode))
 
 
-def _name(new: Path, path: Path) -> None:
-    """Give the finished file its name, without replacing one that came to be meanwhile."""
+def give_name(new: Path, path: Path) -> None:
+    """Give the finished file its name, without replacing one that came to be meanwhile (``FileExistsError``)."""
     try:
         os.link(new, path)
         new.unlink()

@@ -267,7 +267,8 @@ def lock(path: Path, *, shared: bool) -> IO[bytes] | None:
     except ImportError:  # Windows: SQLite's own locks remain
         return None
     try:
-        file = path.open("rb" if shared else "r+b")
+        writable = not shared and os.access(path, os.W_OK)  # where it is not, SQLite says so in better words
+        file = path.open("r+b" if writable else "rb")
     except OSError as error:
         raise os_error(error, path) from error
     try:

@@ -20,7 +20,8 @@ from galleries import add, pack, people
 from sealed_files import key_in
 
 from leakmatch.errors import UsageError, WrongKey
-from leakmatch.gallery.store import Gallery, Photo
+from leakmatch.gallery.store import Gallery
+from leakmatch.gallery.table import Rows
 from leakmatch.sealed.keys import Keys
 
 #: Who may open a gallery in these tests: the names of key files, and "" for nobody in particular.
@@ -61,9 +62,13 @@ def plain(path: Path, folder: Path) -> None:
 
 
 def _make(path: Path, keys: Keys | None) -> None:
-    default = pack()
-    with Gallery.create(path, default.name, default.model_id, 128, keys=keys, purpose="a test") as gallery:
+    with _empty(path, keys) as gallery:
         add(gallery, people(np.random.default_rng(3), 8))
+
+
+def _empty(path: Path, keys: Keys | None) -> Gallery:
+    default = pack()
+    return Gallery.create(path, default.name, default.model_id, 128, keys=keys, purpose="a test")
 
 
 def _changing(act: Callable[[Gallery, Path], None]) -> Callable[[Path, Path], None]:
@@ -85,8 +90,20 @@ def take_over(gallery: Gallery, folder: Path) -> None:
     generator = np.random.default_rng(9)
     vectors = generator.normal(size=(7_000, 128)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    photos = [Photo(f"q{n:05}", f"{n}.jpg", n.to_bytes(32, "big"), "", "", 0.5) for n in range(len(vectors))]
-    gallery.add_templates([(photos, vectors, {})], "0" * 64)
+    n = range(len(vectors))
+    none = [""] * len(vectors)
+    rows = Rows(
+        vectors=vectors,
+        subject_id=[f"q{i:05}" for i in n],
+        name=none,
+        expires=none,
+        path=[f"{i}.jpg" for i in n],
+        sha256=[i.to_bytes(32, "big") for i in n],
+        quality=[0.5] * len(vectors),
+        detail=none,
+        hashes=[],
+    )
+    gallery.add_table([rows], [], imported="0" * 64)
 
 
 @_changing
@@ -121,8 +138,8 @@ def seal(gallery: Gallery, folder: Path) -> None:
 
 
 def make(path: Path, folder: Path) -> None:
-    """A new sealed gallery."""
-    _make(path, key(folder))
+    """A new sealed gallery without people."""
+    _empty(path, key(folder)).close()
 
 
 def look(path: Path, folder: Path) -> None:

@@ -27,6 +27,7 @@ class Batch:
         self.incidents: list[Row] = []
         self.finished_files: list[Row] = []
         self.stops: list[Row] = []
+        self.kept: list[Row] = []
         self.approximate: dict[str, Any] | None = None  #: how faces were compared so far, where not exactly
 
     def __len__(self) -> int:
@@ -77,6 +78,10 @@ class Batch:
             if c.face is not None and c.face in crops and c.face not in seen:
                 seen.add(c.face)
                 self.crops.append((*c.key, c.face, crops[c.face]))
+
+    def add_kept(self, file: int, position: int, sealed: bytes) -> None:
+        """What was seen in an item, sealed, for a case that keeps it."""
+        self.kept.append((file, position, sealed))
 
     def add_incident(self, file: int, incident: Incident) -> None:
         """Something that went wrong or is worth knowing."""

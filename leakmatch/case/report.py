@@ -140,6 +140,8 @@ def _about(facts: _Facts) -> Html:
     shown = join(sources[:6], ", ") + (f" and {len(sources) - 6:,} more" if len(sources) > 6 else "")
     ended = (facts.finished or {}).get("finished")
     when = f"from {_time(facts.run.get('started'))}{f' to {_time(ended)}' if facts.finished else '; not finished'}"
+    if of := facts.part("rescan"):
+        when = f"from {_time(of.get('started'))} to {_time(of.get('finished'))}. Compared with this gallery {when}"
     return Html(f"Sources: {shown}. Scanned {safe(when)}. Case {safe(facts.run.get('case_id', 'without an id'))}.")
 
 
@@ -197,6 +199,15 @@ def _notices(facts: _Facts) -> Html:
     if approximate.was_used(facts.case.approximate):
         words = "A few candidates may be missing. How figures were obtained, under Same face, says what was measured."
         notes.append(("Faces were compared approximately.", words))
+    if of := facts.part("rescan"):
+        words = (
+            f"What the case {of.get('path')} kept of the pictures was compared with another gallery. The sources were "
+            "not read again; coverage and incidents are those of that scan."
+        )
+        notes.append(("This is a rescan.", words))
+    if facts.case.keeps:
+        words = "sealed with a key of its own. When nobody else is to be looked for, remove them: leakmatch forget."
+        notes.append(("This case holds templates of everybody in the pictures, strangers too,", words))
     if facts.judge.accepted != facts.judge.begun_with:
         words = (
             f"with {facts.judge.accepted:g} accepted false candidates; the scan was told {facts.judge.begun_with:g}."
@@ -303,11 +314,21 @@ def _record(facts: _Facts) -> Html:
             ("Comparisons of faces", count(totals.face_pairs)),
             ("Pictures compared", count(totals.pictures)),
             ("Comparisons of pictures", count(totals.picture_pairs)),
+            ("Templates of the faces met", _kept(facts.case)),
+            *((f"Rescan of, {name}".replace("_", " "), value) for name, value in facts.part("rescan").items()),
             ("Process isolation", run.get("isolation")),
             *((f"Process isolation, {name}", value) for name, value in facts.part("confinement").items() if value),
             *((f"Machine, {name}", value) for name, value in flat(facts.part("machine"))),
         ]
     )
+
+
+def _kept(case: Case) -> str:
+    """Whether the case holds templates."""
+    if case.keeps:
+        return "kept, sealed with a key of the case's own"
+    forgotten = case.forgotten
+    return "not kept" if forgotten is None else f"were kept, and removed on {_time(forgotten.get('when'))}"
 
 
 def _code(value: object) -> Html | None:

@@ -87,6 +87,23 @@ SCHEMA: Final = (
     "CREATE INDEX incidents_by_item ON incidents (file, locator)",
 )
 
+#: The one table more of a case that keeps templates. Other cases do not have it.
+KEPT: Final = """CREATE TABLE kept (
+    file INTEGER NOT NULL, position INTEGER NOT NULL,  -- of an item that was looked at
+    sealed BLOB NOT NULL,           -- all that was seen in it, its frames included: see docs/rescan.md
+    PRIMARY KEY (file, position)
+)"""
+
+#: What a rescan takes over from the case that it is of, and the order in which it is sealed.
+TAKEN_OVER: Final = {
+    "files": "file",
+    "finished_files": "file",
+    "stops": "file, position",
+    "items": "file, position, frame",
+    "faces": "file, position, frame, face",
+    "incidents": "rowid",
+}
+
 #: Queries that count what breaks the ledger, and how to say it. All must give 0.
 MUST_BE_EMPTY: Final = (
     (

@@ -1,38 +1,51 @@
 """The case: one file that holds the ledger, the faces, the candidates and what the run was told.
 
 Rows are keyed by where an item is (source file, position in its walk, frame), so that writing the same item twice is
-impossible and an interrupted scan continues where it stopped. A case holds no templates.
+impossible and an interrupted scan continues where it stopped. A case holds no templates, unless it was begun to keep
+them; then they are sealed, and whoever reads the case without its key cannot see them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from leakmatch.case.batch import Batch
 from leakmatch.case.rows import CANDIDATE, Candidate, Key, SourceRow, Totals, as_candidate
-from leakmatch.case.schema import APPLICATION_ID, MUST_BE_EMPTY, SCHEMA, VERSION
+from leakmatch.case.schema import APPLICATION_ID, KEPT, MUST_BE_EMPTY, SCHEMA, TAKEN_OVER, VERSION
 from leakmatch.case.sums import check_sums
 from leakmatch.database import Database, Row, Store
 from leakmatch.errors import IntegrityError
 from leakmatch.locator import Locator
 from leakmatch.records import ItemKind, Outcome, Stop
+from leakmatch.row_digest import row_digest
+from leakmatch.sealed.keys import KeySlots, slots_of
 
 
 class Case(Store):
     """The truth about one scan. ``Case.open(path)`` to read, :meth:`create` and :meth:`resume` to write."""
 
     @classmethod
-    def create(cls, path: Path, run: Mapping[str, Any], files: Iterable[SourceRow]) -> Case:
-        """Begin a case. ``run`` holds everything that must not change while it goes on (JSON values)."""
+    def create(
+        cls, path: Path, run: Mapping[str, Any], files: Iterable[SourceRow], slots: KeySlots | None = None
+    ) -> Case:
+        """Begin a case. ``run`` holds everything that must not change while it goes on (JSON values).
+
+        ``slots``: what opens the templates that it will keep; ``None``: it keeps none.
+        """
 
         def fill(database: Database) -> None:
             database.put("run", dict(run))
             database.insert("files", ((f.file, f.source, f.locator.to_json(), f.size, f.mtime_ns) for f in files))
+            if slots is not None:
+                database.put("keys", {"format": KEPT_FORMAT, "slots": slots.to_json()})
 
-        return cls(Database.create(path, APPLICATION_ID, VERSION, SCHEMA, fill))
+        schema = SCHEMA if slots is None else (*SCHEMA, KEPT)
+        return cls(Database.create(path, APPLICATION_ID, VERSION, schema, fill))
 
     @classmethod
     def resume(cls, path: Path) -> Case:
@@ -40,9 +53,9 @@ class Case(Store):
         return cls(Database.open(path, APPLICATION_ID, VERSION, "case", writable=True))
 
     @classmethod
-    def open(cls, path: Path | str) -> Case:
-        """Open an existing case to read it."""
-        return cls(Database.open(Path(path), APPLICATION_ID, VERSION, "case", writable=False))
+    def open(cls, path: Path | str, *, steady: bool = False) -> Case:
+        """Open an existing case to read it. ``steady``: nobody can change it until it is closed."""
+        return cls(Database.open(Path(path), APPLICATION_ID, VERSION, "case", writable=False, steady=steady))
 
     # What the run was told, and how it ended
 
@@ -67,10 +80,12 @@ class Case(Store):
             raise IntegrityError(f"{self.path}: the value of {key!r} is damaged. Restore the case from a copy.")
         return value
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Record the end of the scan."""
+    def finish(self, summary: Mapping[str, Any], seal: Callable[[bytes], str] | None = None) -> None:
+        """Record the end of the scan. ``seal``: of a case that keeps templates, what seals :meth:`taken_over`."""
         with self._database.transaction():
             self._database.put("finished", dict(summary))
+            if seal is not None:
+                self._database.put("kept_end", seal(self.taken_over()))
 
     def totals(self) -> Totals:
         """The number of comparisons so far, read from the ledger."""
@@ -114,6 +129,7 @@ class Case(Store):
             database.insert("crops", batch.crops)
             database.insert("incidents", [row for row in dict.fromkeys(batch.incidents) if not self._recorded(row)])
             database.insert("stops", batch.stops)
+            database.insert("kept", batch.kept)
             database.insert("finished_files", batch.finished_files)
             if batch.approximate is not None and batch.approximate != database.get("approximate"):
                 database.put("approximate", batch.approximate)
@@ -198,6 +214,87 @@ class Case(Store):
                    AND c.position = crops.position AND c.frame = crops.frame AND c.face = crops.face)""",
             )
 
+    # The templates that it keeps
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps the templates of all faces that were met."""
+        return self._record("keys") is not None
+
+    @property
+    def slots(self) -> KeySlots:
+        """What opens the templates that it keeps. Raises :class:`IntegrityError` where that is damaged."""
+        record = self._record("keys")
+        if record is not None and record.get("format") != KEPT_FORMAT:
+            raise IntegrityError(
+                f"{self.path}: its templates were kept in format {record.get('format')}; this LeakMatch reads format "
+                f"{KEPT_FORMAT}. Use the version that scanned, or scan again."
+            )
+        return slots_of(record, str(self.path))
+
+    @property
+    def kept_end(self) -> str:
+        """What was sealed at the end of a scan that keeps templates; empty where nothing was."""
+        return str(self._database.get("kept_end") or "")
+
+    @property
+    def forgotten(self) -> dict[str, Any] | None:
+        """When and by whom the templates that it kept were removed; ``None`` where they were not."""
+        return self._record("forgotten")
+
+    def taken_over(self) -> bytes:
+        """SHA-256 over all that a rescan takes over from this case, and over which items have kept templates.
+
+        Unlike the content digest, nothing can be exchanged in it such that it stays the same.
+        """
+        whole = hashlib.sha256(str(self._database.one("SELECT value FROM meta WHERE key = 'run'")).encode())
+        for table, order in TAKEN_OVER.items():
+            for row in self._database.select(f"SELECT * FROM {table} ORDER BY {order}"):
+                whole.update(row_digest(table, row).to_bytes(32, "big"))
+        for row in self._database.select("SELECT file, position FROM kept ORDER BY file, position"):
+            whole.update(row_digest("kept", row).to_bytes(32, "big"))
+        return whole.digest()
+
+    def take_over(self, other: Case) -> None:
+        """Copy the ledger of ``other`` into this case, which has the same source files and is empty."""
+        for table in TAKEN_OVER.keys() - {"files"}:
+            rows = other.select(f"SELECT * FROM {table} ORDER BY {TAKEN_OVER[table]}")
+            while part := list(islice(rows, _COPIED_AT_ONCE)):
+                with self._database.transaction():
+                    self._database.insert(table, part)
+
+    def probes(self) -> Iterator[tuple[Key, Locator, bytes | None, bytes | None]]:
+        """Every item but duplicates, in source order: where it is, its SHA-256, and what is kept of it, sealed.
+
+        ``None`` for the SHA-256 of one that could not be read to its end, and for what is kept of one that was not
+        looked at.
+        """
+        for file, position, locator, sha256, sealed in self._database.select(
+            """SELECT i.file, i.position, i.locator, i.sha256, k.sealed FROM items i
+               LEFT JOIN kept k ON k.file = i.file AND k.position = i.position
+               WHERE i.frame = 0 AND i.primary_file IS NULL ORDER BY i.file, i.position"""
+        ):
+            yield Key(file, position), Locator.from_json(locator), sha256, sealed
+
+    def count_probes(self) -> int:
+        """How many :meth:`probes` there are."""
+        return int(self._database.one("SELECT count(*) FROM items WHERE frame = 0 AND primary_file IS NULL"))
+
+    def forget(self, record: Mapping[str, Any]) -> None:
+        """Remove the templates that it keeps, with their keys, for good; ``record`` (JSON values) tells of it.
+
+        Once the first commit is made nothing can be opened any more. Called again, it goes on where it was stopped.
+        """
+        database = self._database
+        if self.keeps:
+            with database.transaction():
+                database.delete("meta", "key IN ('keys', 'kept_end')")
+                database.put("forgotten", dict(record))
+        while (last := database.one(_SOME_KEPT)) is not None:
+            with database.transaction():
+                database.delete("kept", "rowid <= ?", (last,))
+        database.compact(record)
+
     # Reading, in source order
 
     def select(self, query: str, values: Row = ()) -> Iterator[Row]:
@@ -267,15 +364,41 @@ class Case(Store):
             count = self._database.one(query)
             if count:
                 raise self._wrong(f"{count} {what}")
+        if self.keeps:
+            self._check_kept()
         missing = self._database.one("SELECT count(*) FROM files WHERE file NOT IN (SELECT file FROM finished_files)")
         if missing and self.finished is not None:
             raise IntegrityError(f"{self.path}: finished, but {missing} source files were not read to their end.")
         if not missing and (ended := sum(self.outcomes().values())) != announced:
             raise self._wrong(f"{announced} items were met, and {ended} have an outcome")
 
+    def _check_kept(self) -> None:
+        """What was looked at, and nothing else, has kept templates."""
+        for locator, seen in self._database.select(_NOT_KEPT):
+            path = Locator.from_json(locator).path
+            if seen:
+                raise self._wrong(f"{path!r} was looked at, and its kept templates are missing")
+            raise self._wrong(f"{path!r} was not looked at, and has kept templates")
+        if self._database.one(_KEPT_OF_NOTHING):
+            raise self._wrong("there are kept templates of no item")
+
     def _wrong(self, what: str) -> IntegrityError:
         return IntegrityError(f"{self.path}: the ledger does not add up: {what}.")
 
+
+#: How what is kept is written (docs/rescan.md). To be raised when :mod:`leakmatch.pipeline.wire` writes it otherwise.
+KEPT_FORMAT: Final = 1
+
+_COPIED_AT_ONCE: Final = 20_000
+_SOME_KEPT: Final = "SELECT max(number) FROM (SELECT rowid AS number FROM kept ORDER BY rowid LIMIT 1000)"
+
+#: Items of which something is kept though they were not looked at, or the other way round. (An item that was looked at
+#: has a width, which is 0 where it could not be decoded.)
+_NOT_KEPT: Final = """SELECT i.locator, i.width IS NOT NULL AS seen FROM items i
+    LEFT JOIN kept k ON k.file = i.file AND k.position = i.position
+    WHERE i.frame = 0 AND seen <> (k.file IS NOT NULL) ORDER BY i.file, i.position LIMIT 1"""
+_KEPT_OF_NOTHING: Final = """SELECT count(*) FROM kept k WHERE NOT EXISTS (
+    SELECT 1 FROM items i WHERE i.file = k.file AND i.position = k.position AND i.frame = 0)"""
 
 _TOLD: Final = """SELECT i.file, i.locator, i.members, i.outcome FROM finished_files f
     CROSS JOIN items i ON i.file = f.file AND i.frame = 0 ORDER BY f.file, i.position"""

@@ -204,6 +204,8 @@ def _run(case: Case) -> Iterator[Record]:
         "threshold": run.get("threshold") if finished.get("threshold") is None else finished.get("threshold"),
         "calibration": calibration(run),
         "approximate": case.approximate,
+        "kept_templates": case.keeps,
+        "forgotten": case.forgotten,
         "complete": is_complete(case),
         "searches": totals.searches,
         "face_comparisons": totals.face_pairs,

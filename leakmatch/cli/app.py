@@ -24,6 +24,7 @@ from leakmatch.cli import (
     gallery_cmd,
     models_cmd,
     report_cmd,
+    rescan_cmd,
     scan_cmd,
     search_cmd,
     verify_cmd,
@@ -48,6 +49,8 @@ app.command("enroll", short_help="Make or extend a gallery from photos of the pe
 app.add_typer(gallery_cmd.app, name="gallery", short_help="Look after a gallery.")
 app.command("search", short_help="Who is in these photos? A quick look, without a case.")(search_cmd.search)
 app.command("scan", short_help="Check a seized set against a gallery, and write a case.")(scan_cmd.scan)
+app.command("rescan", short_help="Look for people enrolled later, in a case that keeps templates.")(rescan_cmd.rescan)
+app.command("forget", short_help="Remove the templates that a case keeps.")(rescan_cmd.forget)
 app.command("export", short_help="Write a table of a case as JSONL, CSV or Parquet.")(export_cmd.export)
 app.command("report", short_help="Write a case as one HTML file.")(report_cmd.report)
 app.command("verify", short_help="Check that a case is sound and its ledger adds up.")(verify_cmd.verify)

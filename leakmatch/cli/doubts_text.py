@@ -32,8 +32,8 @@ def in_full(doubts: Doubts, gallery: Path) -> Iterator[str]:
         yield from _paragraph(
             "What to do: look at the photos of both. One person twice: remove one of them "
             f"({_command('remove', gallery)}) and enrol those photos under the other. A photo in the wrong folder: "
-            "remove the subject it does not show, and enrol it again without that photo. Two people who are alike, "
-            "such as twins: leave them, and expect each to be found where the other is."
+            "remove it from the subject it does not show (add --enrolment ID, which `gallery show` has). Two people "
+            "who are alike, such as twins: leave them, and expect each to be found where the other is."
         )
     if doubts.misfits:
         yield f"{_count(doubts.misfits_found, 'subject')} with photos that look like two people:"
@@ -43,9 +43,9 @@ def in_full(doubts: Doubts, gallery: Path) -> Iterator[str]:
         yield from _more(doubts.misfits_found, len(doubts.misfits))
         yield from _paragraph(
             "Strangers as alike: the share of pairs of two different people whose score is as high. What to do: look "
-            "at the photos named. Another person's, or a face that was wrongly taken from a group: remove the subject "
-            "and enrol it again without them. The same person, but turned, small or blurred "
-            f"({_command('show', gallery)} says so): better photos find more."
+            "at the photos named. Another person's, or a face that was wrongly taken from a group: remove them "
+            f"({_command('remove', gallery)} --enrolment ID). The same person, but turned, small or blurred "
+            f"({_command('show', gallery)} says so, and has the ids): better photos find more."
         )
 
 

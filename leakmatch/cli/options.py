@@ -77,6 +77,16 @@ KeyFileOption = Annotated[
         "LEAKMATCH_PASSPHRASE, else it is asked for on a terminal.",
     ),
 ]
+CaseKeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--case-key-file",
+        readable=False,
+        metavar="FILE",
+        help="What the templates that a case keeps are sealed with: any file of 32 bytes or more, used as it is. "
+        "Without one: the passphrase in LEAKMATCH_CASE_PASSPHRASE, else it is asked for on a terminal.",
+    ),
+]
 UnsealedOption = Annotated[
     bool,
     typer.Option(
@@ -133,6 +143,14 @@ def keys(key_file: Path | None) -> Keys:
     from leakmatch.sealed.keys import Keys
 
     return Keys(key_file, os.environ.pop("LEAKMATCH_PASSPHRASE", None), asked())
+
+
+def case_keys(key_file: Path | None) -> Keys:
+    """What the user offers to seal the templates in a case with, or to open them; as :func:`keys`."""
+    from leakmatch.sealed.keys import Keys
+
+    offer = "Give --case-key-file FILE or set LEAKMATCH_CASE_PASSPHRASE."
+    return Keys(key_file, os.environ.pop("LEAKMATCH_CASE_PASSPHRASE", None), asked(), offer)
 
 
 def asked() -> Callable[[str, bool], str] | None:

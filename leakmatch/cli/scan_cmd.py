@@ -41,6 +41,16 @@ def scan(
         ),
     ] = False,
     key_file: options.KeyFileOption = None,
+    keep_templates: Annotated[
+        bool,
+        typer.Option(
+            "--keep-templates",
+            help="Keep the templates of all faces in the case, sealed with a key of its own, so that people enrolled "
+            "later can be looked for without the sources: leakmatch rescan. The case then holds data about strangers.",
+            show_default=False,
+        ),
+    ] = False,
+    case_key_file: options.CaseKeyFileOption = None,
     pack: options.PackOption = None,
     expected_false: options.ExpectedFalseOption = None,
     threshold: options.ThresholdOption = None,
@@ -76,6 +86,8 @@ def scan(
             f"scan needs {missing}. (To see only what is in the sources, use --inventory: it needs neither.)"
         )
 
+    if case_key_file is not None and not keep_templates:
+        raise errors.UsageError("--case-key-file seals kept templates, and none are kept: give --keep-templates, too.")
     settings = options.settings(
         pack=pack,
         workers=workers,
@@ -92,9 +104,11 @@ def scan(
         return
     with shown("Scanning", "faces", "candidates", quiet=quiet or as_json) as progress:
         announce = _ignored if quiet or as_json else _announce
-        run(sources, gallery, case, settings, progress, announce, keys=options.keys(key_file))
+        keep = options.case_keys(case_key_file) if keep_templates else None
+        run(sources, gallery, case, settings, progress, announce, keys=options.keys(key_file), keep=keep)
     with Case.open(case) as finished:
-        _conclude(finished, as_json=as_json, quiet=quiet, fail_on_match=fail_on_match)
+        warn_of_kept(finished)
+        conclude(finished, as_json=as_json, quiet=quiet, fail_on_match=fail_on_match)
 
 
 def _inventory(sources: list[Path], settings: Settings, *, as_json: bool, quiet: bool) -> None:
@@ -134,7 +148,20 @@ def _announce(run: Mapping[str, Any]) -> None:
     )
 
 
-def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) -> None:
+def warn_of_kept(case: Case) -> None:
+    """One line on standard error where the case holds data about strangers."""
+    if case.keeps:
+        kinds = " or ".join(dict.fromkeys(slot.kind.replace("-", " ") for slot in case.slots))
+        path = printable(str(case.path))
+        sys.stderr.write(
+            f"leakmatch: WARNING: {path} holds templates of strangers, sealed with its {kinds}. "
+            f"Look for people enrolled later with: leakmatch rescan {path} --gallery FILE. "
+            f"Destroy them when that is done: leakmatch forget {path}\n"
+        )
+
+
+def conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) -> None:
+    """Say how a case ended. Ends the command with the exit code that it gives, unless that is 0."""
     from leakmatch.case.approximate import in_words
     from leakmatch.case.tables import rows
     from leakmatch.records import LOOKED_AT, Decision
@@ -146,6 +173,7 @@ def _conclude(case: Case, *, as_json: bool, quiet: bool, fail_on_match: bool) ->
     if as_json:
         body = {
             "case": str(case.path),
+            "kept_templates": case.keeps,
             "outcomes": {str(outcome): count for outcome, count in outcomes.items()},
             "candidates": {str(decision): decided[decision] for decision in (Decision.MATCH, Decision.REVIEW)},
             "subjects_matched": people[Decision.MATCH],

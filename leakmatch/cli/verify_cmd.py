@@ -45,6 +45,7 @@ def verify(
             f"content digest: {opened.digest}, as written",
             f"ledger: {items:,} items, each with exactly one outcome; it adds up, in each container and in all",
             f"source files: {read:,} of {files:,} read to their end",
+            *([_KEPT.format(opened.count("kept"))] if opened.keeps else []),
             f"scan: {'finished' if opened.finished is not None else 'NOT FINISHED; run it again to go on'}",
             "coverage: " + (_words(missed) if missed else "everything that was met was looked at"),
             *(f"  {outcome}: {ADVICE[outcome]}" for outcome in missed),
@@ -53,6 +54,9 @@ def verify(
     typer.echo("\n".join(lines))
     if not complete:
         raise typer.Exit(errors.INCOMPLETE)
+
+
+_KEPT = "kept templates: of {:,} items, sealed; every item that was looked at has them (leakmatch rescan opens them)"
 
 
 def _words(missed: Mapping[Outcome, int]) -> str:

@@ -1,9 +1,11 @@
 """What the log of a gallery says: who did what, when, and for which case.
 
 An entry is a JSON object: ``when`` (UTC), ``who`` (account and machine), ``action``, ``tool`` (version), and what else
-there is to say of the action. Names of subjects are in it only where they were changed by that name; never a template
-or a hash. Entries are chained (each holds the SHA-256 of the one before), so that none can be left out or changed
-without breaking the chain; within a sealed gallery they are sealed like everything else.
+there is to say of the action. A subject is in it by a keyed digest of the id only
+(:mod:`leakmatch.gallery.references`), for nobody can be taken out of it; never a template or a hash. A command notes
+what it is about to do ("remove") and, where that changed something, what it did ("erased"). Entries are chained (each
+holds the SHA-256 of the one before), so that none can be left out or changed without breaking the chain; within a
+sealed gallery they are sealed like everything else.
 """
 
 from __future__ import annotations

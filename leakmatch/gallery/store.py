@@ -7,21 +7,17 @@ again repeats nothing.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from leakmatch.arrays import ByteArray, LongArray
-from leakmatch.database import Database, Row, Store
+from leakmatch.database import Database
 from leakmatch.errors import IntegrityError, ModelMismatch, UsageError
 from leakmatch.gallery import adding, joining, table
 from leakmatch.gallery.access import entry
-from leakmatch.gallery.hashes import stored_hashes
+from leakmatch.gallery.enrolled import Enrolled
 from leakmatch.gallery.joining import Added
 from leakmatch.gallery.keyring import Keyring
 from leakmatch.gallery.people import ERASED, Erasure, People
@@ -41,7 +37,7 @@ _COMPACTED, _SEALED, _ROTATED = "compacted", "sealed", "keys-rotated"
 _REWRITTEN: Final = {_COMPACTED, _SEALED, _ROTATED}
 
 
-class Gallery(Store):
+class Gallery(Enrolled):
     """Templates and hashes of the protected population in one file.
 
     >>> with Gallery.open("school.gallery") as gallery:  # doctest: +SKIP
@@ -259,70 +255,11 @@ class Gallery(Store):
         """Rewrite the file so that ``keys``, and no others, open it, under a new master key."""
         self._database.compact(entry(_ROTATED if self.sealed else _SEALED), keys)
 
-    # What matching needs
+    # What scores are made and judged by
 
     def templates(self) -> StoredTemplates:
         """Every template, as a matrix to be read by parts."""
         return StoredTemplates(self._database, self.dimension)
-
-    def first_enrolments(self) -> LongArray:
-        """For each of :meth:`templates` the first enrolment of its subject: int64[N]."""
-        rows = self._database.select(
-            """SELECT f.first FROM templates t JOIN photos p USING (photo)
-               JOIN (SELECT subject_id, min(photo) AS first FROM photos WHERE refusal = '' GROUP BY subject_id) f
-               USING (subject_id) ORDER BY t.photo"""
-        )
-        return np.fromiter((first for (first,) in rows), np.int64)
-
-    def hash_algorithms(self) -> set[str]:
-        """The algorithms of all hashes in the gallery."""
-        return {algorithm for (algorithm,) in self._database.select("SELECT DISTINCT algorithm FROM hashes")}
-
-    def hashes(self, scope: str, algorithms: Collection[str] | None = None) -> dict[str, Hashes]:
-        """Every hash of a scope (``PICTURE`` or ``FACE``), by algorithm: of ``algorithms``, or of all."""
-        return stored_hashes(self._database, scope, algorithms)
-
-    def hash_of(self, enrolment_id: int, scope: str, algorithm: str) -> ByteArray | None:
-        """The hash of one enrolled photo, uint8[B/8]; ``None`` where it has none, as imported templates."""
-        bits = self._database.one(
-            "SELECT bits FROM hashes WHERE photo = ? AND scope = ? AND algorithm = ?", (enrolment_id, scope, algorithm)
-        )
-        return None if bits is None else np.frombuffer(bits, np.uint8)
-
-    def enrolled_as(self, sha256: bytes) -> list[int]:
-        """The enrolment ids of the photo with these bytes: none, one, or one for each subject it was enrolled for."""
-        rows = self._database.select("SELECT photo FROM photos WHERE sha256 = ? AND refusal = '' ORDER BY 1", (sha256,))
-        return [photo for (photo,) in rows]
-
-    def same_files(self) -> Iterator[tuple[int, int]]:
-        """Pairs of enrolment ids, the lower first, of photos with the same bytes: they are of two subjects."""
-        yield from self._database.select(
-            """SELECT a.photo, b.photo FROM photos a JOIN photos b ON a.sha256 = b.sha256 AND a.photo < b.photo
-               WHERE a.refusal = '' AND b.refusal = '' ORDER BY 1, 2"""
-        )
-
-    def equal_templates(self) -> int:
-        """The number of templates that are, to the last bit, that of an earlier enrolment of another subject."""
-        seen: dict[bytes, str] = {}
-        found = 0
-        for vector, subject_id in self.template_rows("t.vector, p.subject_id"):
-            found += seen.setdefault(hashlib.sha256(vector).digest(), subject_id) != subject_id
-        return found
-
-    def path_of(self, enrolment_id: int) -> str:
-        """Where an enrolled photo was enrolled from."""
-        return str(self._database.one("SELECT path FROM photos WHERE photo = ?", (enrolment_id,)))
-
-    def subject_of(self, enrolment_id: int) -> str:
-        """The subject id of an enrolled photo. Raises :class:`IntegrityError` where there is none of this id."""
-        subject_id = self._database.one("SELECT subject_id FROM photos WHERE photo = ?", (enrolment_id,))
-        if subject_id is None:
-            raise IntegrityError(f"{self.path}: there is no enrolment {enrolment_id}. Restore the gallery from a copy.")
-        return str(subject_id)
-
-    def names(self) -> dict[str, str]:
-        """The name of every subject that has one."""
-        return self.people.names()
 
     def calibration(self) -> bytes | None:
         """The calibration that was made of the people in this gallery; ``None`` where none was."""
@@ -336,13 +273,6 @@ class Gallery(Store):
                 self._database.delete("meta", "key = 'calibration'")
             else:
                 self._database.put("calibration", content.decode())
-
-    def enrolled_state(self) -> list[int]:
-        """The number of templates, and the last enrolment id among them: equal where the same photos are enrolled.
-
-        An id is never given twice, so whatever is taken out and added again, the two differ.
-        """
-        return list(next(self._database.select("SELECT count(*), coalesce(max(photo), 0) FROM templates")))
 
     # Enrolment
 
@@ -395,13 +325,6 @@ class Gallery(Store):
 
     # What leaves it
 
-    def template_rows(self, columns: str) -> Iterator[Row]:
-        """``columns`` (SQL; ``p`` a photo, ``s`` its subject) of every template, by enrolment id."""
-        return self._database.select(
-            f"""SELECT {columns} FROM templates t JOIN photos p USING (photo) JOIN subjects s USING (subject_id)
-                ORDER BY t.photo"""
-        )
-
     def table(self) -> table.Table:
         """All that it knows of its people, to be read by parts."""
         return table.Table(self._database, self.templates())
@@ -420,6 +343,10 @@ class Gallery(Store):
     def photos(self, subject_id: str) -> list[dict[str, Any]]:
         """The photos of one subject. Raises :class:`UsageError` for an unknown one."""
         return self.people.photos(subject_id)
+
+    def names(self) -> dict[str, str]:
+        """The name of every subject that has one."""
+        return self.people.names()
 
     def remove(self, subject_id: str, reason: str = "") -> Erasure:
         """Take a whole subject out. What it leaves in the file goes with :meth:`compact`."""

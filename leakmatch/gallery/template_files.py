@@ -37,7 +37,7 @@ from leakmatch.arrays import Array
 from leakmatch.errors import MissingExtra, UsageError, os_error
 from leakmatch.gallery.about import MEMBER, About, column_of
 from leakmatch.gallery.table import HashColumn, Rows
-from leakmatch.sealed.file import is_sealed
+from leakmatch.sealed.disk import is_sealed
 from leakmatch.sealed.keys import Keys
 from leakmatch.sealed.stream import open_stream
 
@@ -236,7 +236,7 @@ class _ParquetFile(_File):
         super().__init__(path, stream, sealed=sealed)
         pa, pq, self._list_length = _parquet()
         try:
-            self._file = pq.ParquetFile(stream)
+            self._file = pq.ParquetFile(stream, pre_buffer=False)
         except (ValueError, OSError) as error:
             raise UsageError(f"{path}: not a Parquet file, or damaged ({error}).") from error
         schema = self._file.schema_arrow

@@ -24,7 +24,8 @@ from leakmatch.matching.calibration import Calibration
 from leakmatch.matching.policy import operating_point
 from leakmatch.offered import offered_at_first
 from leakmatch.pipeline.start import Inventory, confinement, describe_passwords
-from leakmatch.settings import Settings
+from leakmatch.sealed.keys import KeySlots, Secret
+from leakmatch.settings import AUTO, ENGINES, Settings
 from leakmatch.sources.folder import SourceFile
 
 
@@ -36,9 +37,11 @@ def begun_case(
     calibration: Calibration | None,
     settings: Settings,
     inventory: Inventory,
+    secret: Secret | None = None,
 ) -> Case:
     """The case at ``path``: a new one, or the one that is there, to be continued.
 
+    ``secret``: what the templates that it keeps are sealed with; ``None``: it keeps none.
     Raises :class:`IntegrityError` where that one began with something else.
     """
     run = _run_record(sources, gallery, runtime, calibration, settings)
@@ -50,10 +53,11 @@ def begun_case(
         for number, file in enumerate(inventory.files)
     ]
     if not path.exists():
-        return Case.create(path, run, rows)
+        return Case.create(path, run, rows, None if secret is None else KeySlots.new(secret)[0])
     case = Case.resume(path)
     try:
         case.check_content()  # that the ledger adds up is checked at the end
+        _refuse_other_keeping(case, secret is not None)
         _refuse_changes(case, run, rows, inventory, settings)
     except BaseException:
         case.close()
@@ -64,7 +68,6 @@ def begun_case(
 def _run_record(
     sources: Sequence[Path], gallery: Gallery, runtime: Runtime, calibration: Calibration | None, settings: Settings
 ) -> dict[str, Any]:
-    info = gallery.info()
     case_id = secrets.token_hex(16)
     held = confinement(settings)
     return {
@@ -73,17 +76,7 @@ def _run_record(
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "sources": [os.fspath(source) for source in sources],
         "resolved": [str(source.resolve()) for source in sources],
-        "gallery": {
-            "id": gallery.id,
-            "path": str(gallery.path),
-            "digest": gallery.digest,
-            "purpose": gallery.purpose,
-            "legal_basis": gallery.legal_basis,
-            "subjects": info["subjects"],
-            "enrolled": info["enrolled"],
-            "templates": info["templates"],
-            "pictures": info["templates"],
-        },
+        "gallery": gallery_record(gallery),
         "pack": runtime.describe() | {"calibration_sha256": calibration and calibration.sha256, "decode": DECODE},
         "calibration": calibration and calibration.describe(),
         "settings": asdict(settings) | {"pack": runtime.pack.name},
@@ -92,11 +85,27 @@ def _run_record(
         "threshold": settings.threshold,
         "isolation": held is not None,
         "confinement": held and held.to_json() | {"missing": held.missing()},
-        "machine": _machine(settings),
+        "machine": machine_record(settings),
     }
 
 
-def _machine(settings: Settings) -> dict[str, Any]:
+def gallery_record(gallery: Gallery) -> dict[str, Any]:
+    """Which gallery the run compares with, for the record."""
+    info = gallery.info()
+    return {
+        "id": gallery.id,
+        "path": str(gallery.path),
+        "digest": gallery.digest,
+        "purpose": gallery.purpose,
+        "legal_basis": gallery.legal_basis,
+        "subjects": info["subjects"],
+        "enrolled": info["enrolled"],
+        "templates": info["templates"],
+        "pictures": info["templates"],
+    }
+
+
+def machine_record(settings: Settings) -> dict[str, Any]:
     """What the run ran on, for the record."""
     packages = ("numpy", "faiss-cpu", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif")
     return {
@@ -139,6 +148,29 @@ def _refuse_changes(
                 "Give it what it began with, or begin a new case."
             )
     _refuse_changed_files(case, rows, inventory)
+
+
+def _refuse_other_keeping(case: Case, keep: bool) -> None:
+    if case.keeps == keep:
+        return
+    if case.forgotten is not None:
+        raise IntegrityError(
+            f"{case.path}: the templates that it kept were removed (leakmatch forget). Continue it without "
+            "--keep-templates, or begin a new case."
+        )
+    began, now = ("with", "without") if case.keeps else ("without", "with")
+    raise IntegrityError(
+        f"{case.path}: this case began {began} --keep-templates, and is now to be continued {now}. Give it what it "
+        "began with, or begin a new case."
+    )
+
+
+def engine_of(case: Case, settings: Settings) -> str:
+    """What embeds faces: as told, else what ``case`` began with, for two engines differ in the last digits."""
+    if settings.engine != AUTO:
+        return settings.engine
+    engine = str(case.run.get("pack", {}).get("engine")).partition(" ")[0]
+    return engine if engine in ENGINES else AUTO
 
 
 def _refuse_changed_files(case: Case, rows: Sequence[SourceRow], inventory: Inventory) -> None:

@@ -80,13 +80,7 @@ class Channel:
         descriptor: int | None = None,
     ) -> None:
         """Send one frame. Raises :class:`ChannelClosed` if the other side is gone or takes nothing."""
-        arrays = arrays or {}
-        layout = [[name, str(a.dtype), list(a.shape)] for name, a in arrays.items()]
-        head = json.dumps({"kind": kind, "fields": dict(fields or {}), "arrays": layout}).encode("ascii")
-        body = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())
-        if len(head) > MAX_JSON or len(body) > MAX_BODY:
-            raise ProtocolError(f"A {kind} frame of {len(head)} + {len(body)} bytes is too large to send.")
-        frame = _HEADER.pack(_MAGIC, descriptor is not None, len(head), len(body)) + head + body
+        frame = packed(kind, fields or {}, arrays or {}, carries=descriptor is not None)
         try:
             sent = 0
             if descriptor is not None:
@@ -135,9 +129,7 @@ class Channel:
     def _take(self) -> Message | None:
         if len(self._buffer) < _HEADER.size:
             return None
-        magic, carries, head_size, body_size = _HEADER.unpack_from(self._buffer)
-        if magic != _MAGIC or carries > 1 or head_size > MAX_JSON or body_size > MAX_BODY:
-            raise ProtocolError("A worker sent a malformed frame.")
+        carries, head_size, body_size = _sizes(self._buffer)
         total = _HEADER.size + head_size + body_size
         if len(self._buffer) < total:
             return None
@@ -152,6 +144,37 @@ class Channel:
             if descriptor is not None:
                 os.close(descriptor)
             raise ProtocolError(f"A worker sent a malformed frame ({error}).") from error
+
+
+def packed(kind: str, fields: Mapping[str, Any], arrays: Mapping[str, Array], *, carries: bool = False) -> bytes:
+    """One frame as bytes; ``carries``: a descriptor travels beside it."""
+    layout = [[name, str(a.dtype), list(a.shape)] for name, a in arrays.items()]
+    head = json.dumps({"kind": kind, "fields": dict(fields), "arrays": layout}).encode("ascii")
+    body = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())
+    if len(head) > MAX_JSON or len(body) > MAX_BODY:
+        raise ProtocolError(f"A {kind} frame of {len(head)} + {len(body)} bytes is too large to send.")
+    return _HEADER.pack(_MAGIC, carries, len(head), len(body)) + head + body
+
+
+def unpacked(frame: bytes) -> Message:
+    """The message in one whole frame that carries no descriptor. Raises :class:`ProtocolError`."""
+    if len(frame) < _HEADER.size:
+        raise ProtocolError("A frame ends early.")
+    carries, head_size, body_size = _sizes(frame)
+    if carries or len(frame) != _HEADER.size + head_size + body_size:
+        raise ProtocolError("A frame is of another length than it says.")
+    try:
+        return _parse(frame[_HEADER.size :], head_size, None)
+    except UNSOUND as error:
+        raise ProtocolError(f"A frame is malformed ({error}).") from error
+
+
+def _sizes(frame: bytes | bytearray) -> tuple[int, int, int]:
+    """1 if a descriptor travels along, bytes of JSON, bytes of arrays."""
+    magic, carries, head_size, body_size = _HEADER.unpack_from(frame)
+    if magic != _MAGIC or carries > 1 or head_size > MAX_JSON or body_size > MAX_BODY:
+        raise ProtocolError("A worker sent a malformed frame.")
+    return carries, head_size, body_size
 
 
 def _parse(frame: bytes, head_size: int, descriptor: int | None) -> Message:

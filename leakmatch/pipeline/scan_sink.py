@@ -13,6 +13,7 @@ from leakmatch.case.batch import Batch
 from leakmatch.case.rows import Candidate, Key
 from leakmatch.case.store import Case
 from leakmatch.faces.defects import quality_reasons
+from leakmatch.pipeline.kept import KeptTemplates
 from leakmatch.pipeline.matcher import Matcher
 from leakmatch.pipeline.progress import Progress
 from leakmatch.pipeline.start import Inventory
@@ -37,7 +38,10 @@ class ScanSink(Sink):
         inventory: Inventory,
         progress: Progress,
         check_interrupt: Callable[[], None],
+        kept: KeptTemplates | None = None,
     ) -> None:
+        """``kept``: what seals the templates that the case keeps; ``None``: it keeps none."""
+        self._kept = kept
         self._case = case
         self._matcher = matcher
         self._files = inventory.files
@@ -90,7 +94,7 @@ class ScanSink(Sink):
     def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
         """Keep the analyses for the next join."""
         self._pending.append((task, entry, analyses))
-        self._pending_bytes += sum(map(_held_bytes, analyses))
+        self._pending_bytes += sum(map(held_bytes, analyses))
         if self._pending_bytes >= COMMIT_BYTES:
             self.flush()
 
@@ -157,6 +161,8 @@ class ScanSink(Sink):
         pictures = [(entry.sha256, analysis) for _, entry, analyses in pending for analysis in analyses]
         verdicts = iter(self._matcher.match(pictures))
         for task, entry, analyses in pending:
+            if self._kept is not None:
+                batch.add_kept(task.file, entry.position, self._kept.seal(task.file, entry.position, analyses))
             for analysis in analyses:
                 key = batch.add_analysis(task.file, entry, analysis, _quality_reasons(analysis))
                 found = [Candidate(key, **asdict(verdict)) for verdict in next(verdicts)]
@@ -174,7 +180,7 @@ class ScanSink(Sink):
         self._committed = time.monotonic()
 
 
-def _held_bytes(analysis: ImageAnalysis) -> int:
+def held_bytes(analysis: ImageAnalysis) -> int:
     """About the memory that an analysis holds until it is committed: crops are also in the frame they came in."""
     vectors = 0 if analysis.templates is None else analysis.templates.vectors.nbytes
     return vectors + 2 * sum(map(len, analysis.crops)) + _FACE_BYTES * len(analysis.faces)

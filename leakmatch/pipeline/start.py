@@ -90,12 +90,18 @@ def describe_passwords(settings: Settings, salt: str) -> dict[str, Any] | None:
 
 
 def start(
-    runtime: Runtime, settings: Settings, inventory: Inventory, *, mirrored: bool, listing: bool = False
+    runtime: Runtime,
+    settings: Settings,
+    inventory: Inventory,
+    *,
+    mirrored: bool,
+    listing: bool = False,
+    pictures: int | None = None,
 ) -> Executor:
     """Workers that are ready to read and look. Call it before a gallery or a key is read.
 
-    ``mirrored``: hash the mirror images, too. ``listing``: see :class:`Setup`. Executors are imported here: only one of
-    them runs.
+    ``mirrored``: hash the mirror images, too. ``listing``: see :class:`Setup`. ``pictures``: about how many there are
+    to look at, where the inventory does not say. Executors are imported here: only one of them runs.
     """
     pack = runtime.pack
     setup = Setup(
@@ -113,7 +119,8 @@ def start(
     if settings.isolation and can_isolate():
         from leakmatch.pipeline.pool import Pool
 
-        return Pool(setup, max(1, min(settings.worker_count, inventory.pictures)), settings.scratch)
+        expected = inventory.pictures if pictures is None else pictures
+        return Pool(setup, max(1, min(settings.worker_count, expected)), settings.scratch)
     from leakmatch.pipeline.inline import Inline
 
     return Inline(setup, settings.scratch)

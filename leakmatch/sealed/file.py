@@ -26,13 +26,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from leakmatch.errors import Damaged, IntegrityError, Tampered, UsageError, os_error
+from leakmatch.errors import Damaged, IntegrityError, Tampered, UsageError
+from leakmatch.sealed.appender import Appender, Place
 from leakmatch.sealed.blocks import COMMIT, OVERHEAD, Blocks, Head, Kind, tag_of
+from leakmatch.sealed.disk import blocks_between, descriptor_of, write_at
 from leakmatch.sealed.header import (
     BLOCKS_AT,
     FIRST_GENERATION,
     KEY_PAGE_BYTES,
-    MAGIC,
     ROOT_AT,
     ROOT_BYTES,
     KeyPage,
@@ -40,6 +41,7 @@ from leakmatch.sealed.header import (
     pack_root,
     parse_root,
 )
+from leakmatch.sealed.index import LOST, PageIndex
 from leakmatch.sealed.intact import intact
 from leakmatch.sealed.keys import Keys, KeySlots, Secret
 from leakmatch.sealed.locks import end_held, hold_content
@@ -51,10 +53,6 @@ PAGE_BYTES: Final = 16384
 
 #: What the first entry of a log follows; each other follows the SHA-256 of the one before.
 _NO_ENTRY: Final = bytes(32)
-#: The place of a page of which the newest version is damaged.
-_LOST: Final = ((1 << 64) - 1, (1 << 64) - 1)
-_BUFFER: Final = 4 << 20
-_READ_ONLY: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class SealedFile:
@@ -70,12 +68,11 @@ class SealedFile:
         self.recovered = ""
         self._descriptor = descriptor
         self._what = str(path)
-        self._offsets, self._sequences = array("Q"), array("Q")
+        self._index = PageIndex()
         self._entries = array("Q")
         self._written = array("I")
-        self._pending: dict[int, tuple[int, int]] = {}
+        self._pending: dict[int, Place] = {}
         self._pending_entries: list[int] = []
-        self._buffer = bytearray()
         self._holding = ExitStack()
 
     # Making and opening
@@ -88,10 +85,9 @@ class SealedFile:
         made = cls(path, descriptor, writable=True)
         try:
             made._take(page, master)
-            made._tail = made._start()
             made._reset()
             packed = page.packed(keys)
-            made._write(0, packed + packed + pack_root(made._tail, keys).ljust(ROOT_BYTES, b"\0"))
+            write_at(descriptor, 0, packed + packed + pack_root(made._tail, keys).ljust(ROOT_BYTES, b"\0"))
             os.fsync(descriptor)
         except BaseException:
             made.close()
@@ -110,14 +106,14 @@ class SealedFile:
 
         Raises :class:`UsageError` (no key, in use) or :class:`WrongKey`, too.
         """
-        descriptor, writable = _descriptor(path, change=change, look=lenient)
+        descriptor, writable = descriptor_of(path, change=change, look=lenient)
         opened = cls(path, descriptor, writable=writable)
         try:
             if content:
                 hold_content(descriptor, path, shared=content == "shared")
             secret = keys.secret(str(path))
             opened._unlock(secret)  # perhaps slow: not while others wait
-            with opened._end():
+            with opened._end_held():
                 pages = opened._unlock(secret)  # again: the keys may have been changed meanwhile
                 if lenient:
                     opened._take_intact(pages)
@@ -185,18 +181,16 @@ class SealedFile:
     @property
     def live(self) -> int:
         """Bytes that a compacted file of the same pages and entries would about have."""
-        return BLOCKS_AT + len(self._offsets) * (OVERHEAD + PAGE_BYTES) + 512 * len(self._entries)
+        return BLOCKS_AT + len(self._index) * (OVERHEAD + PAGE_BYTES) + 512 * len(self._entries)
 
     def read(self, page: int) -> bytes:
         """The content of a page, from 0. A page that was never written is empty."""
-        offset, sequence = self._pending.get(page) or (
-            (self._offsets[page], self._sequences[page]) if page < len(self._offsets) else (0, 0)
-        )
-        if not offset:
+        place = self._pending.get(page) or self._index[page]
+        if place is None:
             return b""
-        if (offset, sequence) == _LOST:
+        if place == LOST:
             raise Damaged(f"{self._what}: damaged: page {page} is lost.")
-        return self._content(offset, Kind.PAGE, sequence, page)
+        return self._content(place[0], Kind.PAGE, place[1], page)
 
     def entries(self) -> Iterator[bytes]:
         """The entries of the log, from the first. Raises :class:`Tampered` where one does not follow the other."""
@@ -209,33 +203,25 @@ class SealedFile:
             yield content[len(head) :]
 
     def _content(self, offset: int, kind: Kind, sequence: int | None, number: int) -> bytes:
-        block = self._at(offset, OVERHEAD + PAGE_BYTES)
+        block = self._end.read(offset, OVERHEAD + PAGE_BYTES)
         head = Head.parse(block)
         try:
             if head is None or head.kind != kind or head.number != number or sequence not in (None, head.sequence):
                 raise Tampered(f"{self._what}: changed while it is open.")
             if head.size > len(block):
-                block = self._at(offset, head.size)
+                block = self._end.read(offset, head.size)
             return self._blocks.open(memoryview(block)[: head.size], offset, self._what)
         except IntegrityError as error:
             if self._replaced():  # and what this one holds was wiped
                 raise self._stale("replaced") from error
             raise
 
-    def _at(self, offset: int, size: int) -> bytes:
-        start = offset - self._flushed
-        if start >= 0:
-            return bytes(self._buffer[start : start + size])
-        if offset + size > self._flushed and self._buffer:
-            self._flush()
-        return os.pread(self._descriptor, size, offset)
-
     # Changing it
 
     def write(self, page: int, content: bytes) -> None:
         """Set a page; it counts from the next commit on."""
         self._begin()
-        self._pending[page] = self._append(Kind.PAGE, page, content)
+        self._pending[page] = self._end.append(Kind.PAGE, page, content)
         self._written.append(page)
         self._pages = max(self._pages, page + 1)
 
@@ -256,21 +242,21 @@ class SealedFile:
         self._begin()
         for number, entry in enumerate(entries, self._tail.entries):
             content = self._log_head + entry
-            self._pending_entries.append(self._append(Kind.ENTRY, number, content)[0])
+            self._pending_entries.append(self._end.append(Kind.ENTRY, number, content)[0])
             self._log_head = hashlib.sha256(content).digest()
         known = self._tail.entries + len(entries)
-        digest = self._hash.digest()
+        digest = self._end.digest
         commit = COMMIT.pack(self._pages, known, self._tail.sequence, self._page.generation, digest)
-        self._append(Kind.COMMIT, self._tail.commits, commit + self._written.tobytes())
-        self._flush()
+        self._end.append(Kind.COMMIT, self._tail.commits, commit + self._written.tobytes())
+        self._end.flush()
         os.fsync(self._descriptor)
         tail = Tail(
-            end=self._flushed,
-            sequence=self._sequence,
+            end=self._end.end,
+            sequence=self._end.sequence,
             commits=self._tail.commits + 1,
             entries=known,
             pages=self._pages,
-            chain=_chain(digest, self._last_tag),
+            chain=_chain(digest, self._end.last_tag),
             generation=self._page.generation,
         )
         self._write_root(tail)
@@ -302,7 +288,7 @@ class SealedFile:
 
     def forget_keys(self) -> None:
         """Overwrite the keys, so that what this file holds can never be read again. For a file that was replaced."""
-        self._write(0, os.urandom(BLOCKS_AT))
+        write_at(self._descriptor, 0, os.urandom(BLOCKS_AT))
         os.fsync(self._descriptor)
         os.ftruncate(self._descriptor, 0)
 
@@ -320,10 +306,8 @@ class SealedFile:
     _tail: Tail
     _page: KeyPage
     _master: bytes
-    _flushed: int
-    _sequence: int
+    _end: Appender
     _pages: int
-    _last_tag: bytes
     _log_head: bytes = _NO_ENTRY
     _committed_head: bytes = _NO_ENTRY
     _holding_end: bool = False
@@ -335,6 +319,8 @@ class SealedFile:
         self._page, self._master = page, master
         self._keys = page.opened(master, self._what)
         self._blocks = Blocks(self._keys.blocks)
+        self._tail = self._start()
+        self._end = Appender(self._descriptor, self._blocks, self._tail)
 
     def _start(self) -> Tail:
         """The state of a file without blocks."""
@@ -344,10 +330,9 @@ class SealedFile:
         """Back to the last commit."""
         tail = self._tail
         self._pending, self._pending_entries, self._written = {}, [], array("I")
-        self._buffer.clear()
         self._log_head = self._committed_head
-        self._flushed, self._sequence, self._pages = tail.end, tail.sequence, tail.pages
-        self._hash = hashlib.sha256(tail.chain)
+        self._pages = tail.pages
+        self._end.reset(tail)
 
     def _unlock(self, secret: Secret) -> list[bytes]:
         """Take the keys; the copies of the key page that are intact, the one that counts first."""
@@ -370,7 +355,6 @@ class SealedFile:
 
     def _read_all(self, pages: list[bytes]) -> Tail:
         """Check every block, and learn where the newest pages are. Returns the root. ``pages``: intact key pages."""
-        self._tail = self._start()
         self._reset()
         size = os.fstat(self._descriptor).st_size
         root = self._root()
@@ -415,22 +399,21 @@ class SealedFile:
 
     def _read_to(self, end: int) -> None:
         """Check the blocks from the tail up to ``end``, commit by commit."""
-        for offset, head, block in _blocks(self._descriptor, self._tail.end, end, self._what):
+        for offset, head, block in blocks_between(self._descriptor, self._tail.end, end, self._what):
             content = self._blocks.open(block, offset, self._what)
-            if head.sequence != self._sequence:
+            if head.sequence != self._end.sequence:
                 raise Tampered(f"{self._what}: tampered with: its blocks are not in the order they were written.")
-            self._sequence += 1
+            expected, tag = self._end.digest, tag_of(block)
+            self._end.follow(tag)
             if head.kind == Kind.COMMIT:
                 pages, entries, _, generation, digest = COMMIT.unpack_from(content)
-                if digest != self._hash.digest() or head.number != self._tail.commits:
+                if digest != expected or head.number != self._tail.commits:
                     raise Tampered(f"{self._what}: tampered with: its blocks are not those that were committed.")
                 self._pages = pages
-                tag = tag_of(block)
-                self._flushed = offset + head.size
                 self._apply(
                     Tail(
-                        self._flushed,
-                        self._sequence,
+                        offset + head.size,
+                        self._end.sequence,
                         self._tail.commits + 1,
                         entries,
                         pages,
@@ -439,7 +422,6 @@ class SealedFile:
                     )
                 )
                 continue
-            self._hash.update(tag_of(block))
             if head.kind == Kind.PAGE:
                 self._pending[head.number] = (offset, head.sequence)
             else:
@@ -448,7 +430,6 @@ class SealedFile:
 
     def _take_intact(self, pages: list[bytes]) -> None:
         """Know what is left of a damaged file."""
-        self._tail = self._start()
         self._reset()
         size = os.fstat(self._descriptor).st_size
         try:
@@ -457,11 +438,11 @@ class SealedFile:
             root = None
         found = intact(self._blocks, self._at_disk, size, root, OVERHEAD + PAGE_BYTES)
         self.lost = found.lost + (2 - len(pages)) + (root is None)
-        self._flushed = size
+        self._end.skip_to(size)
         self._entries, self._pages = array("Q", found.entries), found.pages
-        self._offsets = array("Q", (found.places.get(page, _LOST)[0] for page in range(found.pages)))
-        self._sequences = array("Q", (found.places.get(page, _LOST)[1] for page in range(found.pages)))
-        self.lost_pages = self._offsets.count(_LOST[0])
+        places = {page: found.places.get(page, LOST) for page in range(found.pages)}
+        self._index.update(places, found.pages)
+        self.lost_pages = list(places.values()).count(LOST)
         self.lost_commits = found.behind
 
     def _mend(self, root: Tail) -> None:
@@ -483,7 +464,7 @@ class SealedFile:
             return
         if not self.writable:
             raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), str(self.path))
-        self._holding.enter_context(self._end())
+        self._holding.enter_context(self._end_held())
         self._holding_end = True
         self._holding.callback(self._let_go)
         try:
@@ -501,16 +482,16 @@ class SealedFile:
 
     def _catch_up(self, root: Tail) -> None:
         """Another process has appended to the log."""
-        before = self._tail.pages, bytes(self._offsets)
+        before = self._tail.pages, self._index.state()
         self._read_to(root.end)
         if replace(self._tail, changing=root.changing) != root:
             raise Tampered(f"{self._what}: changed while it is open.")
-        if before != (self._tail.pages, bytes(self._offsets)) or self._page.generation != root.generation:
+        if before != (self._tail.pages, self._index.state()) or self._page.generation != root.generation:
             raise self._stale("changed")
         if root.changing:
             raise self._stale("left in the middle of a change")
 
-    def _end(self) -> ExitStack:
+    def _end_held(self) -> ExitStack:
         """Hold the end, where the file can be written."""
         stack = ExitStack()
         if self.writable:
@@ -530,94 +511,26 @@ class SealedFile:
             return False  # a file under a name of its own, or removed: nobody else will append to it
         return (now.st_dev, now.st_ino) != (own.st_dev, own.st_ino)
 
-    def _append(self, kind: Kind, number: int, content: bytes) -> tuple[int, int]:
-        """Where the block will be, and its sequence number."""
-        place = self._flushed + len(self._buffer), self._sequence
-        block = self._blocks.seal(kind, self._sequence, number, content, place[0])
-        self._last_tag = tag_of(block)
-        self._hash.update(self._last_tag)
-        self._sequence += 1
-        self._buffer += block
-        if len(self._buffer) >= _BUFFER:
-            self._flush()
-        return place
-
-    def _flush(self) -> None:
-        self._write(self._flushed, self._buffer)
-        self._flushed += len(self._buffer)
-        self._buffer.clear()
-
     def _apply(self, tail: Tail) -> None:
         """The pending pages and entries are committed."""
-        for column, at in ((self._offsets, 0), (self._sequences, 1)):
-            if len(column) < tail.pages:
-                column.extend([0] * (tail.pages - len(column)))
-            del column[tail.pages :]
-            for page, place in self._pending.items():
-                if page < tail.pages:
-                    column[page] = place[at]
+        self._index.update(self._pending, tail.pages)
         self._entries.extend(self._pending_entries)
         self._committed_head = self._log_head
         self._pending, self._pending_entries, self._written = {}, [], array("I")
-        self._hash = hashlib.sha256(tail.chain)
+        self._end.reset(tail)
         self._tail = tail
 
     def _write_root(self, tail: Tail) -> None:
-        self._write(ROOT_AT, pack_root(tail, self._keys))
+        write_at(self._descriptor, ROOT_AT, pack_root(tail, self._keys))
         os.fsync(self._descriptor)
 
     def _write_key_page(self, packed: bytes, copy: int) -> None:
-        self._write(copy * KEY_PAGE_BYTES, packed)
+        write_at(self._descriptor, copy * KEY_PAGE_BYTES, packed)
         os.fsync(self._descriptor)
-
-    def _write(self, offset: int, data: bytes | bytearray) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                written = os.pwrite(self._descriptor, view, offset)
-                view, offset = view[written:], offset + written
-        finally:
-            view.release()
 
     def _at_disk(self, offset: int, size: int) -> bytes:
         return os.pread(self._descriptor, size, offset)
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether it is a sealed file, or was one before it was damaged: by the beginning of either key page."""
-    with path.open("rb") as file:
-        head = file.read(KEY_PAGE_BYTES + len(MAGIC))
-    return MAGIC in (head[: len(MAGIC)], head[KEY_PAGE_BYTES:])
-
-
 def _chain(digest: bytes, tag: bytes) -> bytes:
     return hashlib.sha256(digest + tag).digest()
-
-
-def _descriptor(path: Path, *, change: bool, look: bool) -> tuple[int, bool]:
-    try:
-        if not look:
-            return os.open(path, os.O_RDWR), True
-    except OSError as error:
-        if change or error.errno not in _READ_ONLY:
-            raise os_error(error, path) from error
-    try:
-        return os.open(path, os.O_RDONLY), False
-    except OSError as error:
-        raise os_error(error, path) from error
-
-
-def _blocks(descriptor: int, start: int, end: int, what: str) -> Iterator[tuple[int, Head, memoryview]]:
-    """The blocks between two offsets. A block is to be used before the next is asked for."""
-    offset, data = start, memoryview(b"")
-    while offset < end:
-        head = Head.parse(data)
-        if head is None or head.size > len(data):
-            data = memoryview(os.pread(descriptor, min(_BUFFER, end - offset), offset))
-            head = Head.parse(data)
-            if head is not None and head.size > len(data):
-                data = memoryview(os.pread(descriptor, min(head.size, end - offset), offset))
-            if head is None or head.size > len(data):
-                raise Damaged(f"{what}: damaged: a block is not what was written.")
-        yield offset, head, data[: head.size]
-        data, offset = data[head.size :], offset + head.size

@@ -58,12 +58,14 @@ class Keys:
     """What a user offers to seal or open files with. A key file goes before a passphrase; ``ask`` is called last.
 
     ``ask`` is given a question and whether the answer is to be repeated (a new passphrase), and returns a passphrase.
-    It is asked once for each file; the slow derivation is done once for each slot.
+    It is asked once for each file; the slow derivation is done once for each slot. ``offer`` tells a user without a key
+    how to give one.
     """
 
     key_file: Path | None = None
     passphrase: str | None = None
     ask: Callable[[str, bool], str] | None = None
+    offer: str = "Give --key-file FILE or set LEAKMATCH_PASSPHRASE."
     _answers: dict[str, Secret] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def secret(self, what: str, *, new: bool = False) -> Secret:
@@ -81,9 +83,7 @@ class Keys:
             passphrase = self.ask(f"New passphrase for {what}" if new else f"Passphrase of {what}", new)
         if passphrase is None:
             needed = "will be sealed" if new else "is sealed"
-            raise UsageError(
-                f"{what}: it {needed}, and no key was given. Give --key-file FILE or set LEAKMATCH_PASSPHRASE."
-            )
+            raise UsageError(f"{what}: it {needed}, and no key was given. {self.offer}")
         if not passphrase:
             raise UsageError(f"{what}: the passphrase is empty.")
         return Secret(PASSPHRASE, unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape"))

@@ -67,7 +67,7 @@ def test_killed_at_random_times_the_finished_case_is_the_same(
     people.mkdir(parents=True)
     shutil.copy(sample_photos / "astronaut.png", people)
     gallery = tmp_path / "a.gallery"
-    assert leakmatch(pack_home, "enroll", gallery, people.parent).wait() == 0
+    assert leakmatch(pack_home, "enroll", gallery, people.parent, "--unsealed").wait() == 0
     whole, broken = tmp_path / "whole.case", tmp_path / "broken.case"
     assert leakmatch(pack_home, "scan", seized, "-g", gallery, "-c", whole).wait() == 3
 
@@ -102,7 +102,7 @@ def test_workers_die_with_their_parent(pack_home: Path, seized: Path, sample_pho
     people.mkdir(parents=True)
     shutil.copy(sample_photos / "astronaut.png", people)
     gallery = tmp_path / "a.gallery"
-    assert leakmatch(pack_home, "enroll", gallery, people.parent).wait() == 0
+    assert leakmatch(pack_home, "enroll", gallery, people.parent, "--unsealed").wait() == 0
     process = leakmatch(pack_home, "scan", seized, "-g", gallery, "-c", tmp_path / "a.case")
     children: list[int] = []
     deadline = time.monotonic() + 20

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,11 @@ def alone(lock: Path | None) -> Iterator[None]:
         yield
 
 
-def timed(commands: list[list[str]]) -> tuple[float, float, list[str]]:
-    """Seconds by the clock and of the processors until all ``commands``, side by side, are done; what they print."""
+def timed(commands: list[list[str]], fine: Collection[int] = (0,)) -> tuple[float, float, list[str]]:
+    """Seconds by the clock and of the processors until all ``commands``, side by side, are done; what they print.
+
+    ``fine``: the exit codes that they may end with.
+    """
     environment = {**os.environ, **ONE_THREAD}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     started = [
@@ -70,7 +73,7 @@ def timed(commands: list[list[str]]) -> tuple[float, float, list[str]]:
     said = [process.communicate()[0] for process in started]
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     for process in started:
-        if process.returncode != 0:
+        if process.returncode not in fine:
             raise SystemExit(f"{process.args}: ended with {process.returncode}")
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
 

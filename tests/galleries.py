@@ -11,6 +11,7 @@ import numpy as np
 from leakmatch.arrays import ByteArray, FloatArray
 from leakmatch.faces.packs import Pack, read_pack, shipped
 from leakmatch.gallery.store import Enrolment, Gallery, Photo
+from leakmatch.gallery.table import Rows
 from leakmatch.hashing.algorithms import DHASH, DHASH_MIRROR, PHASH, PHASH_MIRROR
 from leakmatch.records import HashBatch
 
@@ -72,4 +73,22 @@ def _enrolment(shot: Shot) -> Enrolment:
     sha256 = shot.content.to_bytes(32, "big")
     return Enrolment(
         Photo(shot.subject, f"{shot.subject}/{shot.content}.jpg", sha256, "", "", 0.7), shot.vector, hashes, ()
+    )
+
+
+def rows_of(vectors: FloatArray, subjects: str) -> Rows:
+    """Templates float32[N,D] of as many subjects, as a file has them that is imported: no hashes."""
+    count = len(vectors)
+    names = [f"{subjects}{n:07}" for n in range(count)]
+    digests = np.random.default_rng(count).bytes(32 * count)
+    return Rows(
+        vectors=vectors,
+        subject_id=names,
+        name=[""] * count,
+        expires=[""] * count,
+        path=[f"{name}.jpg" for name in names],
+        sha256=[digests[32 * n : 32 * n + 32] for n in range(count)],
+        quality=[0.5] * count,
+        detail=[""] * count,
+        hashes=[],
     )

@@ -16,12 +16,11 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from galleries import add, pack, people
+from galleries import add, pack, people, rows_of
 from sealed_files import key_in
 
 from leakmatch.errors import UsageError, WrongKey
 from leakmatch.gallery.store import Gallery
-from leakmatch.gallery.table import Rows
 from leakmatch.sealed.keys import Keys
 
 #: Who may open a gallery in these tests: the names of key files, and "" for nobody in particular.
@@ -90,20 +89,7 @@ def take_over(gallery: Gallery, folder: Path) -> None:
     generator = np.random.default_rng(9)
     vectors = generator.normal(size=(7_000, 128)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    n = range(len(vectors))
-    none = [""] * len(vectors)
-    rows = Rows(
-        vectors=vectors,
-        subject_id=[f"q{i:05}" for i in n],
-        name=none,
-        expires=none,
-        path=[f"{i}.jpg" for i in n],
-        sha256=[i.to_bytes(32, "big") for i in n],
-        quality=[0.5] * len(vectors),
-        detail=none,
-        hashes=[],
-    )
-    gallery.add_table([rows], [], imported="0" * 64)
+    gallery.add_table([rows_of(vectors, "q")], [])
 
 
 @_changing

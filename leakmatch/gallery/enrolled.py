@@ -20,9 +20,9 @@ class Enrolled(Store):
     def first_enrolments(self) -> LongArray:
         """For each of :meth:`templates` the first enrolment of its subject: int64[N]."""
         rows = self._database.select(
-            """SELECT f.first FROM templates t JOIN photos p USING (photo)
+            """SELECT f.first FROM photos p
                JOIN (SELECT subject_id, min(photo) AS first FROM photos WHERE refusal = '' GROUP BY subject_id) f
-               USING (subject_id) ORDER BY t.photo"""
+               USING (subject_id) WHERE p.refusal = '' ORDER BY p.photo"""
         )
         return np.fromiter((first for (first,) in rows), np.int64)
 

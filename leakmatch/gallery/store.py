@@ -180,7 +180,7 @@ class Gallery(Enrolled):
 
     def require_enrolled(self) -> None:
         """Raise :class:`UsageError` for a gallery in which nobody could be found."""
-        if not self._database.one("SELECT count(*) FROM templates"):
+        if self._database.one("SELECT 1 FROM templates LIMIT 1") is None:
             raise UsageError(f"{self.path}: nobody is enrolled in this gallery, so nobody could be found.")
 
     def info(self) -> dict[str, Any]:
@@ -190,12 +190,13 @@ class Gallery(Enrolled):
         digest over all of it. Noted elsewhere, they show whether the whole file was put back to an earlier state.
         """
         file = self._database.sealed
+        enrolled = self._database.one("SELECT count(*) FROM photos WHERE refusal = ''")
         return {
             **self._about,
             "subjects": self._database.one("SELECT count(*) FROM subjects"),
             "enrolled": self._database.one("SELECT count(DISTINCT subject_id) FROM photos WHERE refusal = ''"),
-            "templates": self._database.one("SELECT count(*) FROM templates"),
-            "photos_enrolled": self._database.one("SELECT count(*) FROM photos WHERE refusal = ''"),
+            "templates": enrolled,
+            "photos_enrolled": enrolled,
             "photos_refused": self._database.one("SELECT count(*) FROM photos WHERE refusal <> ''"),
             "expired": len(self.people.expired()),
             "erasures": self._database.one("SELECT count(*) FROM erasures"),

@@ -33,10 +33,10 @@ class StoredTemplates:
 
     def __init__(self, database: Database, dimension: int) -> None:
         self._database = database
-        count = int(database.one("SELECT count(*) FROM templates"))
-        ids = (photo for (photo,) in database.select("SELECT photo FROM templates ORDER BY photo"))
-        self.enrolment_id: LongArray = np.fromiter(ids, np.int64, count)
-        self.shape: tuple[int, ...] = (count, dimension)
+        # Each enrolled photo has a template; to ask the templates for their numbers would read all of them.
+        query = "SELECT photo FROM photos WHERE refusal = '' ORDER BY photo"
+        self.enrolment_id: LongArray = np.fromiter((photo for (photo,) in database.select(query)), np.int64)
+        self.shape: tuple[int, ...] = (len(self.enrolment_id), dimension)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -59,7 +59,7 @@ class StoredTemplates:
 
     def _matrix(self, blobs: list[bytes], count: int) -> FloatArray:
         dimension = self.shape[1]
-        if len(blobs) == count and all(len(blob) == 4 * dimension for blob in blobs):
+        if len(blobs) == count and {*map(len, blobs)} <= {4 * dimension}:
             vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(count, dimension).astype(np.float32, copy=False)
             if (abs(np.einsum("ij,ij->i", vectors, vectors) - 1) <= 2 * NORM_TOLERANCE).all():
                 return vectors

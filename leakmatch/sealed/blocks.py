@@ -93,24 +93,29 @@ class Blocks:
         return block + _CRC.pack(zlib.crc32(block))
 
     def open(self, block: bytes | memoryview, offset: int, what: str) -> bytes:
-        """The content of the whole block that was found at ``offset``.
+        """The content of the whole block that was found at ``offset``, all of which is checked.
 
         Raises :class:`Damaged` where its check sum does not fit either, and :class:`Tampered` where it does.
         """
+        content = self.content(block, offset, what)
+        end = len(block) - _CRC.size
+        if _CRC.unpack_from(block, end)[0] != zlib.crc32(block[:end]):
+            raise Damaged(f"{what}: damaged: the check sum of an intact block was changed.")
+        return content
+
+    def content(self, block: bytes | memoryview, offset: int, what: str) -> bytes:
+        """As :meth:`open`; the check sum is looked at only where the rest is not authentic."""
         end = len(block) - _CRC.size
         try:
             if end < HEAD_BYTES + TAG_BYTES:
                 raise InvalidTag
-            content = self._cipher.decrypt(
+            return self._cipher.decrypt(
                 block[HEAD_BYTES - NONCE_BYTES : HEAD_BYTES],
                 block[HEAD_BYTES:end],
                 bytes(block[:HEAD_BYTES]) + _OFFSET.pack(offset),
             )
         except InvalidTag as error:
             raise self._wrong(block, what) from error
-        if _CRC.unpack_from(block, end)[0] != zlib.crc32(block[:end]):
-            raise Damaged(f"{what}: damaged: the check sum of an intact block was changed.")
-        return content
 
     def _wrong(self, block: bytes | memoryview, what: str) -> IntegrityError:
         end = len(block) - _CRC.size

@@ -210,7 +210,7 @@ class SealedFile:
                 raise Tampered(f"{self._what}: changed while it is open.")
             if head.size > len(block):
                 block = self._end.read(offset, head.size)
-            return self._blocks.open(memoryview(block)[: head.size], offset, self._what)
+            return self._blocks.content(memoryview(block)[: head.size], offset, self._what)
         except IntegrityError as error:
             if self._replaced():  # and what this one holds was wiped
                 raise self._stale("replaced") from error

@@ -44,10 +44,7 @@ def zip_at_end(read: Contents, pulse: Callable[[], None]) -> list[tuple[str, int
     """The zip that the last bytes of a container of another kind belong to, if they do: its kind and its place."""
     file, size = read.seekable(pulse)
     before = max(size - TAIL, 0)
-    file.seek(before)
-    tail = b""
-    while len(tail) < size - before and (block := file.read(size - before - len(tail))):
-        tail += block
+    tail = bytes_at(file, before, size - before)
     directory = find_directory(tail, size, lambda at, length: tail[at - before :][:length] if at >= before else b"")
     if directory is None or directory.stop <= directory.start:
         return []

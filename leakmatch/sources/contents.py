@@ -20,7 +20,7 @@ from leakmatch.sources.guard import reading
 from leakmatch.sources.item import Item, buffered
 from leakmatch.sources.meter import OverBudget
 from leakmatch.sources.registry import HEAD_BYTES, STUB_BYTES, TEXT, ZIP, carried, is_program
-from leakmatch.sources.streams import CHUNK, Range
+from leakmatch.sources.streams import CHUNK, Ending, Range
 
 _WHAT: Final = "the data"
 
@@ -44,8 +44,8 @@ class Contents:
     members: int | None = None  # that its reader gave, once it was opened as a container
     has_pictures: bool = False  # of a text only: somewhere, in base64
     behind: list[tuple[str, int]] = field(default_factory=list)  # archives in what is none itself: kind and place
-    places: tuple[int, ...] = ()  # where pictures begin in what is none itself, and the end of the bytes they lie in
     more: bool = False  # of them than are in the list
+    places: tuple[int, ...] = ()  # where pictures begin in what is none itself, and the end of the bytes they lie in
     error: ItemError | None = None
 
     @property
@@ -140,8 +140,9 @@ class Contents:
             return item.in_place, self.size if self.error is None else max(item.size or 0, self.size)
         if self.data is not None:
             return io.BytesIO(self.data), self.size
-        # Only what could be read the first time: behind that, the same damage would be met.
-        return buffered(Range(item.open(), 0, self.size), CHUNK), self.size
+        # Only what could be read the first time: behind that, the same damage would be met. The end is looked at in
+        # every container, and to come to it once more can mean to decompress all of the item.
+        return buffered(Ending(item.open(), self.size, self.tail), CHUNK), self.size
 
     def part(self, start: int, size: int, pulse: Callable[[], None]) -> BinaryIO:
         """``size`` bytes from ``start``, as a file that can be sought."""

@@ -11,7 +11,8 @@ from leakmatch.locator import Locator
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.meter import Meter, metered
 from leakmatch.sources.names import decode_name
-from leakmatch.sources.split.sets import Whole
+from leakmatch.sources.split.parts import PartSet
+from leakmatch.sources.split.sets import Whole, cut_set
 from leakmatch.sources.split.volumes import Volumes
 from leakmatch.sources.streams import FURTHEST
 
@@ -26,8 +27,9 @@ class Item:
     """Something to visit.
 
     ``open`` gives its bytes from the start at each call; ``in_place`` is a file of them that can be sought at no cost.
-    ``whole``: the archive of which it is the first part, with the parts that follow. ``kind``: of the container that
-    it is known to be. ``rest``: archives that are known to lie in it, kind and place.
+    ``parts``: the set that its name is of a part of. ``whole``: the archive of which it is the first part, with the
+    parts that follow. ``kind``: of the container that it is known to be. ``rest``: archives that are known to lie in
+    it, kind and place.
     """
 
     locator: Locator
@@ -38,19 +40,22 @@ class Item:
     notes: tuple[Note, ...] = ()
     frame: bool = False
     volumes: Volumes = field(default_factory=Volumes)
+    parts: PartSet | None = None
     whole: Whole | None = None
     kind: str | None = None
     rest: tuple[tuple[str, int], ...] = ()
 
 
-def file_item(locator: Locator, file: BinaryIO, size: int, meter: Meter, volumes: Volumes, whole: Whole | None) -> Item:
+def file_item(
+    locator: Locator, file: BinaryIO, size: int, meter: Meter, volumes: Volumes, parts: PartSet | None
+) -> Item:
     """The file on disk."""
 
     def opened() -> BinaryIO:
         file.seek(0)
         return file
 
-    return Item(locator, size, meter, opened, file, volumes=volumes, whole=whole)
+    return Item(locator, size, meter, opened, file, volumes=volumes, parts=parts, whole=cut_set(parts))
 
 
 def member_item(container: Item, kind: str, member: Member, index: int, pulse: Callable[[], None]) -> Item:

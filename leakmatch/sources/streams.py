@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
@@ -15,6 +16,15 @@ def bytes_at(file: BinaryIO, start: int, size: int) -> bytes:
     """The ``size`` bytes of ``file`` from ``start``, or what there is of them, in one read."""
     file.seek(min(start, FURTHEST))
     return file.read(size)
+
+
+def next_match(file: BinaryIO, start: int, pattern: re.Pattern[bytes]) -> int:
+    """Where ``pattern``, which is of one byte, first matches from ``start`` on; where nowhere, the end of ``file``."""
+    while block := bytes_at(file, start, CHUNK):
+        if found := pattern.search(block):
+            return start + found.start()
+        start += len(block)
+    return start
 
 
 class Stream(io.RawIOBase):
@@ -94,6 +104,19 @@ class Range(Seekable):
 
     def _end(self) -> int:
         return self._size
+
+
+class Ending(Range):
+    """The first ``size`` bytes of ``file``; the last of them are at hand, as ``tail``, and not read again."""
+
+    def __init__(self, file: BinaryIO, size: int, tail: bytes) -> None:
+        super().__init__(file, 0, size)
+        self._tail, self._before = tail, size - len(tail)
+
+    def _read_at(self, at: int, size: int) -> bytes:
+        if at >= self._before:
+            return self._tail[at - self._before :][:size]
+        return super()._read_at(at, size)
 
 
 class Repeated(Seekable):

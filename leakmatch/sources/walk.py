@@ -29,7 +29,8 @@ from leakmatch.sources.opening import Opening
 from leakmatch.sources.passwords import Passwords
 from leakmatch.sources.registry import CARVED, OWN_SEARCH, TAR, UNREAD_PREFIX, ZIP, detect, open_container, search_of
 from leakmatch.sources.scratch import Scratch
-from leakmatch.sources.split.sets import cut_set, follows, set_size
+from leakmatch.sources.split.parts import part_set
+from leakmatch.sources.split.sets import follows
 from leakmatch.sources.split.volumes import Volumes
 
 _STAGE: Final = "sources"
@@ -38,7 +39,7 @@ IMAGE_HEAD_BYTES: Final = 4096
 #: Deeper nesting than this is not followed, whatever the budget says: each level takes a part of Python's stack.
 DEEPEST: Final = 64
 
-_Found = Iterator[Entry | Incident]
+_Records = Iterator[Entry | Incident]
 
 
 def always(_: int) -> bool:
@@ -107,9 +108,9 @@ def walk(
             working,
         )
         volumes = Volumes(path)
-        meter = Meter(budget, max(set_size(volumes), size))
-        whole = cut_set(volumes)
-        for found in walker.visit(file_item(root, buffered(watched, 1 << 18), size, meter, volumes, whole)):
+        parts = part_set(volumes)
+        meter = Meter(budget, max(size, parts.size if parts and parts.is_carrier else 0))
+        for found in walker.visit(file_item(root, buffered(watched, 1 << 18), size, meter, volumes, parts)):
             watched.clock.charge()
             yield found
             watched.clock.skip()  # what the taker does with it is not the item's work
@@ -141,7 +142,7 @@ class Walker:
         self._next = 0
         self._held = 0  # bytes of the containers around the item at work
 
-    def visit(self, item: Item) -> _Found:
+    def visit(self, item: Item) -> _Records:
         """The entries of one item and of everything inside it."""
         position = self._place()
         self._at(item, position, position)
@@ -164,12 +165,12 @@ class Walker:
         self._working(position)
         self._file.clock.at(item.meter, on=reached >= self._before.end)
 
-    def _opened(self, item: Item, position: int) -> _Found:
+    def _opened(self, item: Item, position: int) -> _Records:
         read = Contents(item)
         read.begin()
         kind = item.kind or detect(read.head)  # what was found in something is not looked for again in it
         picture = kind is None and self._is_image(read.head[:IMAGE_HEAD_BYTES])
-        if (role := follows(item.volumes, read.head, picture=bool(picture))) is not None:
+        if (role := follows(item.parts, read.head, picture=bool(picture))) is not None:
             yield from self._part(read, position, role)
         elif picture:
             read.format = picture if isinstance(picture, str) else ""
@@ -187,7 +188,7 @@ class Walker:
 
     # Pictures and other files
 
-    def _picture(self, read: Contents, position: int) -> _Found:
+    def _picture(self, read: Contents, position: int) -> _Records:
         item, wanted = read.item, self._wanted(position)
         kind = ItemKind.FRAME if item.frame else ItemKind.IMAGE
         # Without a size, the container learns its own end by this reading; one that is too good to be true is checked.
@@ -204,7 +205,7 @@ class Walker:
             yield replace(entry, size=item.size or read.size)
         yield from self._beyond(read)
 
-    def _wanted_picture(self, read: Contents, entry: Entry) -> _Found:
+    def _wanted_picture(self, read: Contents, entry: Entry) -> _Records:
         error = read.error
         if read.data is None and not isinstance(error, OverBudget):
             error = over_budget(f"the picture has more than {self._budget.member_bytes} bytes")
@@ -216,7 +217,7 @@ class Walker:
             # What was recovered of a damaged member is looked at as well: a face may be in it.
             yield replace(entry, size=read.size, sha256=read.digest, payload=read.data)
 
-    def _other(self, read: Contents, position: int) -> _Found:
+    def _other(self, read: Contents, position: int) -> _Records:
         read.finish(0, Behind(), None if read.item.locator.kind in OWN_SEARCH else Pictures())
         instead = read.instead() or (CARVED if read.places else None)
         if instead is not None:
@@ -232,7 +233,7 @@ class Walker:
             yield read.entry(position, ItemKind.OTHER, Outcome.NOT_IMAGE, "" if read.size else "empty")
         yield from self._beyond(read)
 
-    def _appended(self, read: Contents, items: list[Found]) -> _Found:
+    def _appended(self, read: Contents, items: list[Found]) -> _Records:
         """Visit what lies in an item beside what its reader gives."""
         if read.more:
             yield Incident(read.item.locator, _STAGE, "over-budget", "there are more archives in it than were followed")
@@ -245,7 +246,7 @@ class Walker:
                     yield from self._failed(Contents(left), self._place(), ItemKind.CONTAINER, error)
                 raise
 
-    def _beyond(self, read: Contents) -> _Found:
+    def _beyond(self, read: Contents) -> _Records:
         """The same of an item whose own entry is given already: there a limit that it met is an incident only."""
         try:
             if read.behind:
@@ -255,7 +256,7 @@ class Walker:
                 raise
             yield Incident(read.item.locator, _STAGE, error.code, str(error))
 
-    def _part(self, read: Contents, position: int, role: str | ItemError) -> _Found:
+    def _part(self, read: Contents, position: int, role: str | ItemError) -> _Records:
         """One part of a set that another file stands for."""
         read.finish(keep=0)
         error = role if isinstance(role, ItemError) else read.error
@@ -265,13 +266,13 @@ class Walker:
         read.members = 0
         yield read.entry(position, ItemKind.CONTAINER, Outcome.WALKED, str(role))
 
-    def _failed(self, read: Contents, position: int, kind: ItemKind, error: ItemError) -> _Found:
+    def _failed(self, read: Contents, position: int, kind: ItemKind, error: ItemError) -> _Records:
         yield Incident(read.item.locator, _STAGE, error.code, str(error))
         yield read.failed(position, kind, error)
 
     # Containers
 
-    def _container(self, read: Contents, position: int, kind: str) -> _Found:
+    def _container(self, read: Contents, position: int, kind: str) -> _Records:
         item = read.item
         if not (item.in_place and read.digest):
             room = self._budget.buffer_bytes - self._held
@@ -368,14 +369,14 @@ class Walker:
         tools = self._passwords, self._scratch, volumes, pulse, self._file.tried
         return Opening(kind, file, size, item.locator.name, self._budget, *tools, places=read.places)
 
-    def _member(self, container: Item, kind: str, member: Member, index: int) -> _Found:
+    def _member(self, container: Item, kind: str, member: Member, index: int) -> _Records:
         item = member_item(container, kind, member, index, self._file.pulse)
         if member.special or member.aside or member.problem is not None:
             yield from self._unopened(item, member)
         else:
             yield from self.visit(item)
 
-    def _unopened(self, item: Item, member: Member) -> _Found:
+    def _unopened(self, item: Item, member: Member) -> _Records:
         position, kind = self._place(), ItemKind.OTHER
         yield from _notes(item.locator, item.notes)
         if member.problem is not None:

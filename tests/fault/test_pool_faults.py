@@ -6,64 +6,24 @@ import io
 import os
 import signal
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from sinks import Notes
 
 from leakmatch.errors import UsageError
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.locator import Locator
 from leakmatch.pipeline.channel import ChannelClosed, Message
 from leakmatch.pipeline.pool import Picture, Pool, Worker
-from leakmatch.pipeline.tasks import FileTask, Setup, Sink
+from leakmatch.pipeline.tasks import FileTask, Setup
 from leakmatch.pipeline.worker import ANALYSER, READER
-from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome, Stop
+from leakmatch.records import Budget, Outcome
 
 COUNT = 12
-
-
-class Notes(Sink):
-    """A sink that notes how every item ended."""
-
-    def __init__(self) -> None:
-        self.found_entries: list[Entry] = []
-        self.ended: dict[int, str] = {}
-        self.incidents: list[Incident] = []
-        self.finished_entries: dict[int, int] = {}
-        self.stops: list[Stop] = []
-        self.on_tick: Callable[[], None] = lambda: None
-
-    def found(self, task: FileTask, entry: Entry) -> bool:
-        self.found_entries.append(entry)
-        if entry.outcome is not None:
-            self.ended[entry.position] = str(entry.outcome)
-        return entry.outcome is None
-
-    def incident(self, task: FileTask, incident: Incident) -> None:
-        self.incidents.append(incident)
-
-    def looked(self, task: FileTask, entry: Entry, analyses: Sequence[ImageAnalysis]) -> None:
-        assert entry.position not in self.ended
-        self.ended[entry.position] = str(analyses[0].outcome)
-
-    def lost(self, task: FileTask, entry: Entry, message: str) -> None:
-        assert entry.position not in self.ended
-        self.ended[entry.position] = "lost"
-
-    def stopped(self, task: FileTask, stop: Stop) -> None:
-        self.stops.append(stop)
-
-    def read(self, task: FileTask, position: int) -> None:
-        assert 0 <= position <= task.size
-
-    def finished(self, task: FileTask, entries: int) -> None:
-        self.finished_entries[task.file] = entries
-
-    def tick(self) -> None:
-        self.on_tick()
 
 
 @pytest.fixture
@@ -153,9 +113,9 @@ def test_a_picture_that_kills_or_hangs_two_workers_is_lost_and_told(
     kind.met = []
     pool.run([archive], notes)
     ended = everything(notes)
-    assert [position for position, outcome in ended.items() if outcome == "lost"] == [6]
+    assert notes.lost_positions == [6]
     assert {o for p, o in ended.items() if p != 6} == {"no-face"}
-    assert [incident.code for incident in notes.incidents] == ["worker-lost"]
+    assert [code for code, _ in notes.incidents] == ["worker-lost"]
     assert len(set(map(id, kind.met))) == 1
 
 
@@ -189,7 +149,7 @@ def test_a_file_that_kills_every_reader_is_given_up_and_the_next_one_is_read(
     cursed = FileTask(7, other, Locator.root("source", "b.jpg", b"b.jpg", 1), other.stat().st_size)
     pool, notes = pools(Cursed), Notes()
     pool.run([cursed, archive], notes)
-    quarantined = [entry for entry in notes.found_entries if entry.outcome is Outcome.QUARANTINED]
+    quarantined = [entry for entry in notes.entries.values() if entry.outcome is Outcome.QUARANTINED]
     assert [entry.locator.name for entry in quarantined] == ["b.jpg"]
     assert notes.finished_entries == {7: 1, 0: COUNT + 1}
 

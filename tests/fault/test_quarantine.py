@@ -14,62 +14,17 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sinks import Notes
 
 from leakmatch.faces.packs import Pack, load_pack
 from leakmatch.locator import Locator
 from leakmatch.pipeline import process
 from leakmatch.pipeline.pool import Pool
-from leakmatch.pipeline.tasks import FileTask, Ranges, Setup, Sink
-from leakmatch.records import Budget, Entry, ImageAnalysis, Incident, Outcome, Stop
+from leakmatch.pipeline.tasks import FileTask, Ranges, Setup
+from leakmatch.records import Budget, Outcome, Stop
 
 HERE = Path(__file__).parent
 GOOD = 100
-
-
-class Notes(Sink):
-    """A sink that notes how every item ended, and under which name."""
-
-    def __init__(self) -> None:
-        self.names: dict[int, str] = {}
-        self.ended: dict[int, str] = {}
-        self.details: dict[int, str] = {}
-        self.incidents: set[tuple[str, str]] = set()
-        self.stops: dict[int, Stop] = {}
-        self.entries = 0
-        self.on_tick: Callable[[], None] = lambda: None
-
-    def found(self, task: FileTask, entry: Entry) -> bool:
-        assert entry.position not in self.names
-        self.names[entry.position] = entry.locator.name
-        if entry.outcome is not None:
-            self.ended[entry.position] = str(entry.outcome)
-            self.details[entry.position] = entry.detail
-        return entry.outcome is None
-
-    def incident(self, task: FileTask, incident: Incident) -> None:
-        self.incidents.add((incident.code, incident.locator.name))
-
-    def looked(self, task: FileTask, entry: Entry, analyses: list[ImageAnalysis]) -> None:
-        assert entry.position not in self.ended
-        self.ended[entry.position] = str(analyses[0].outcome)
-
-    def lost(self, task: FileTask, entry: Entry, message: str) -> None:
-        assert entry.position not in self.ended
-        self.ended[entry.position] = "quarantined"
-        self.details[entry.position] = message
-
-    def stopped(self, task: FileTask, stop: Stop) -> None:
-        assert stop.position not in self.stops
-        self.stops[stop.position] = stop
-
-    def finished(self, task: FileTask, entries: int) -> None:
-        self.entries = entries
-
-    def tick(self) -> None:
-        self.on_tick()
-
-    def outcomes(self, outcome: str) -> list[str]:
-        return [self.names[position] for position in sorted(self.ended) if self.ended[position] == outcome]
 
 
 def photo(number: int, comment: str = "") -> bytes:
@@ -134,7 +89,7 @@ def test_one_member_among_a_hundred_photos_costs_only_itself(
     members = photos(0, 50) | {f"{curse}!.jpg": photo(999)} | photos(50, GOOD)
     notes = Notes()
     pools(seconds).run([task_of(tmp_path, packed(members))], notes)
-    assert notes.entries == GOOD + 2
+    assert notes.finished_entries == {0: GOOD + 2}
     assert len(notes.outcomes("no-face")) == GOOD
     assert notes.outcomes("quarantined") == [f"{curse}!.jpg"]
     assert notes.details[51] == said
@@ -179,7 +134,7 @@ def test_two_culprits_and_one_in_an_inner_archive(pools: Callable[..., Pool], tm
     assert notes.outcomes("quarantined") == ["segv!-1.jpg", "segv!.jpg", "segv!-2.jpg"]
     assert notes.outcomes("walked") == ["a.zip", "inner.zip"]
     assert len(notes.outcomes("no-face")) == 8
-    assert notes.entries == 1 + len(members) + 3
+    assert notes.finished_entries == {0: 1 + len(members) + 3}
 
 
 @pytest.mark.parametrize("curse", ["segv", "hang"])
@@ -201,7 +156,7 @@ def test_a_file_that_is_the_culprit_itself(pools: Callable[..., Pool], tmp_path:
     notes, more = Notes(), task_of(tmp_path, packed(photos(0, 3)))
     pool = pools()
     pool.run([cursed], notes)
-    assert (notes.entries, notes.ended) == (1, {0: "quarantined"})
+    assert (notes.finished_entries, notes.ended) == ({7: 1}, {0: "quarantined"})
     after = Notes()
     pool.run([more], after)
     assert len(after.outcomes("no-face")) == 3
@@ -232,12 +187,12 @@ def test_positions_are_the_same_when_the_scan_is_resumed(pools: Callable[..., Po
             pool.run([task], first)
         pool.close()
         again = Notes()
-        again.ended, again.names = dict(first.ended), {p: first.names[p] for p in first.ended}
-        again.details = dict(first.details)
+        again.ended, again.details = dict(first.ended), dict(first.details)
+        again.entries = {(0, position): first.entries[0, position] for position in first.ended}
         resumed = replace(task, stored=Ranges.of(sorted(first.ended)), stops=tuple(first.stops.values()))
         pools().run([resumed], again)
         assert (again.names, again.ended, again.details) == (whole.names, whole.ended, whole.details)
-        assert again.entries == whole.entries
+        assert again.finished_entries == whole.finished_entries
 
 
 def test_a_reader_that_is_killed_by_somebody_else_is_not_held_against_an_item(

@@ -15,7 +15,7 @@ from leakmatch.sources.datasets.signatures import is_archive, is_picture, is_pla
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.names import decode_name
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, Repeated, bytes_at
+from leakmatch.sources.streams import CHUNK, Repeated, bytes_at, next_match
 
 # The beginnings of JPEG, PNG, GIF, WebP, TIFF (two), JPEG 2000, HEIF or AVIF, and BMP (two letters only, so what is
 # found is decoded and asked again); then of zip, gzip, 7z and rar. JSON may write "/" as "\/".
@@ -120,19 +120,12 @@ class Text:
 
     def _end(self, start: int) -> int:
         """Where the base64 that begins at ``start`` ends, in this line or in one that follows."""
-        end = self._line_end(start)
+        end = next_match(self._file, start, _OTHER)
         while end - start <= _LINE and (more := _NEXT_LINE.match(bytes_at(self._file, end, _PEEK))) is not None:
             if _first_picture(bytes_at(self._file, end + more.start(1), _PEEK)) == 0:
                 break
             start, end = end + more.start(1), end + more.end(1)
         return end
-
-    def _line_end(self, at: int) -> int:
-        while block := bytes_at(self._file, at, CHUNK):
-            if found := _OTHER.search(block):
-                return at + found.start()
-            at += len(block)
-        return at
 
     def _line_until(self, start: int) -> bytes:
         """The beginning of the line that ``start`` lies in."""

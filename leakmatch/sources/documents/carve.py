@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import BinaryIO, Final, NamedTuple
 
-from leakmatch.sources.streams import CHUNK
+from leakmatch.sources.streams import CHUNK, bytes_at
 
 _BEGINNING = re.compile(
     rb"\xff\xd8\xff[\xc0-\xfe]|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II\x2a\0[\x08-\xff]|MM\0\x2a\0", re.DOTALL
 )
 _OVERLAP: Final = 32
-_NO_LENGTH: Final = frozenset((0x01, *range(0xD0, 0xD8)))
 _MAX_CHUNKS: Final = 1_000_000
-_END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]|\xff\xd9")
+
+# Markers of a JPEG.
+SCAN: Final = 0xDA
+_END_OF_IMAGE: Final = 0xD9
+_NO_LENGTH: Final = frozenset((0x01, *range(0xD0, 0xD8)))
+_ANY: Final = range(0x100)
+_END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 # Pictures of Office files: the kinds of record (1 id or 2), and what stands in front of the picture.
 _BLIPS: Final = frozenset((0xF01D, 0xF01E, 0xF01F, 0xF029, 0xF02A))
@@ -31,7 +36,7 @@ def pictures(file: BinaryIO, size: int) -> Iterator[Place]:
     """The pictures in ``file``, in order, none inside another. One that never ends reaches to the end of the file."""
     at = 0
     while at < size:
-        block = _at(file, at, CHUNK + _OVERLAP)
+        block = bytes_at(file, at, CHUNK + _OVERLAP)
         found = _BEGINNING.search(block)
         if found is None or found.start() >= CHUNK:
             if len(block) < CHUNK + _OVERLAP:
@@ -44,16 +49,11 @@ def pictures(file: BinaryIO, size: int) -> Iterator[Place]:
         at = max(end, start + 4)
 
 
-def _at(file: BinaryIO, start: int, size: int) -> bytes:
-    file.seek(start)
-    return file.read(size)
-
-
 def _blip_end(file: BinaryIO, start: int) -> int:
     """The end of a picture by the Office record around it; 0 where there is none."""
     for before in (25, 41):  # a header of 8 bytes, one or two ids of 16, a tag
         if start >= before:
-            header = _at(file, start - before, 8)
+            header = bytes_at(file, start - before, 8)
             kind, length = int.from_bytes(header[2:4], "little"), int.from_bytes(header[4:8], "little")
             if kind in _BLIPS and length > before - 8:
                 return start - before + 8 + length
@@ -61,9 +61,10 @@ def _blip_end(file: BinaryIO, start: int) -> int:
 
 
 def _end(file: BinaryIO, start: int, size: int) -> int:
-    head = _at(file, start, 12)
+    head = bytes_at(file, start, 12)
     if head.startswith(b"\xff\xd8"):
-        return _jpeg_end(file, start, size)
+        end, whole = jpeg_end(file, start, size)
+        return end if whole else 0
     if head.startswith(b"\x89PNG"):
         return _png_end(file, start, size)
     if head.startswith(b"RIFF"):
@@ -74,7 +75,7 @@ def _end(file: BinaryIO, start: int, size: int) -> int:
 def _png_end(file: BinaryIO, start: int, size: int) -> int:
     at = start + 8
     for _ in range(_MAX_CHUNKS):
-        header = _at(file, at, 8)
+        header = bytes_at(file, at, 8)
         if len(header) < 8 or at > size:
             return 0
         at += 12 + int.from_bytes(header[:4], "big")
@@ -83,31 +84,39 @@ def _png_end(file: BinaryIO, start: int, size: int) -> int:
     return 0
 
 
-def _jpeg_end(file: BinaryIO, start: int, size: int) -> int:
+def jpeg_end(file: BinaryIO, start: int, limit: int, known: Container[int] = _ANY) -> tuple[int, bool]:
+    """Where the JPEG at ``start`` ends, and whether that is its end mark.
+
+    Else it is where something stands that is no segment of a ``known`` code, or the ``limit``.
+    """
     at = start + 2
-    while at < size:
-        header = _at(file, at, 4)
+    while at < limit:
+        header = bytes_at(file, at, 4)
         if len(header) < 2 or header[0] != 0xFF:
-            return 0
+            return at, False
         code = header[1]
-        if code == 0xD9:
-            return at + 2
-        if code == 0xFF or code in _NO_LENGTH:
-            at += 1 if code == 0xFF else 2
-            continue
-        at += 2 + int.from_bytes(header[2:4], "big")
-        if code == 0xDA:
-            at = _next_marker(file, at, size)
-    return 0
+        if code == _END_OF_IMAGE:
+            return at + 2, True
+        if code == 0xFF:
+            at += 1
+        elif code not in known:
+            return at, False
+        elif code in _NO_LENGTH:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(header[2:4], "big")
+            if code == SCAN:
+                at = _behind_scan(file, at, limit)
+    return limit, False
 
 
-def _next_marker(file: BinaryIO, at: int, size: int) -> int:
+def _behind_scan(file: BinaryIO, at: int, limit: int) -> int:
     """The marker behind the coded data of a scan."""
-    while at < size:
-        block = _at(file, at, CHUNK)
+    while at < limit:
+        block = bytes_at(file, at, CHUNK)
         if len(block) < 2:
-            return size
+            break
         if found := _END_OF_SCAN.search(block):
             return at + found.start()
         at += len(block) - 1
-    return size
+    return limit

@@ -11,7 +11,7 @@ from leakmatch.sources.datasets.signatures import is_picture
 from leakmatch.sources.documents.carve import Place, pictures
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, Range, Repeated, bytes_at
+from leakmatch.sources.streams import CHUNK, Range, Repeated, bytes_at, next_match
 
 # A run of digits long enough to be no word of the text, or the count of bytes that follow.
 _DATA = re.compile(rb"(?<![0-9a-zA-Z\\])(?:[0-9a-fA-F]{2}[ \t\r\n]*){48}|\\bin([1-9]\d{0,9})(?:[^\d]|\Z)")
@@ -53,15 +53,8 @@ class Rtf:
                 yield from self._binary(at, size)
                 at += size
             else:
-                at = self._end(start)
+                at = next_match(self._file, start, _NO_DIGIT)
                 yield from self._digits(start, at)
-
-    def _end(self, at: int) -> int:
-        while block := bytes_at(self._file, at, CHUNK):
-            if found := _NO_DIGIT.search(block):
-                return at + found.start()
-            at += len(block)
-        return at
 
     def _binary(self, start: int, size: int) -> Iterator[Member]:
         yield self._member(size, lambda: cast(BinaryIO, Range(self._file, start, size, strict=True)))

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import BinaryIO, Final, cast
 
 import numpy as np
 
 from leakmatch.arrays import ByteArray
+from leakmatch.sources.documents.carve import SCAN, jpeg_end
 from leakmatch.sources.guard import over_budget
 from leakmatch.sources.members import Member, Note
 from leakmatch.sources.opening import Opening
-from leakmatch.sources.streams import CHUNK, Range, bytes_at
+from leakmatch.sources.streams import Range, bytes_at
 
 SMALLEST: Final = 24  # pixels of a side: what is smaller shows no face
 MOST: Final = 100_000  # pictures of one item
@@ -28,8 +30,7 @@ _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _NEEDED: Final = 64  # bytes from any place that the next step of a check wants to see
 _FRAMES: Final = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 _TABLES: Final = frozenset((0xC4, 0xCC, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE))
-_SCAN: Final = 0xDA
-_END: Final = 0xD9
+_SEGMENTS: Final = _FRAMES | _TABLES | {SCAN}  # any other code is of what follows a picture that was cut
 
 
 class Pictures:
@@ -97,7 +98,7 @@ def _step(window: bytes, at: int, *, sized: bool) -> tuple[int, bool]:
     code, length = head[1], int.from_bytes(head[2:4], "big")
     if code == 0xFF:
         return at + 1, sized
-    if code == _SCAN:
+    if code == SCAN:
         holds = sized and len(head) > 4 and 1 <= head[4] <= 4 and length == 6 + 2 * head[4]
         return -1 if holds else 0, sized
     if code in _FRAMES:
@@ -152,25 +153,18 @@ class Within:
                 end = min(end, following)
             reached = end
             raw = b"at %d" % start
-            yield Member(raw, raw.decode(), end - start, self._part(start, end - start), end - start)
+            opened = cast("Callable[[], BinaryIO]", partial(Range, self._file, start, end - start, strict=True))
+            yield Member(raw, raw.decode(), end - start, opened, end - start)
         if len(self._places) > MOST + 1:
             raise over_budget(f"more than {MOST:,} pictures in it")
-
-    def _part(self, start: int, size: int) -> _Opened:
-        return _Opened(self._file, start, size)
-
-
-class _Opened:
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._range = file, start, size
-
-    def __call__(self) -> BinaryIO:
-        return cast(BinaryIO, Range(*self._range, strict=True))
 
 
 def picture_end(file: BinaryIO, start: int, limit: int) -> tuple[int, bool]:
     """Where the JPEG or PNG at ``start`` ends, ``limit`` at most, and whether that is an end as its format has it."""
-    end, whole = (_png_end if bytes_at(file, start, 8) == _PNG else _jpeg_end)(file, start, limit)
+    if bytes_at(file, start, 8) == _PNG:
+        end, whole = _png_end(file, start, limit)
+    else:
+        end, whole = jpeg_end(file, start, limit, _SEGMENTS)
     return min(end, limit), whole and end <= limit
 
 
@@ -184,38 +178,3 @@ def _png_end(file: BinaryIO, start: int, limit: int) -> tuple[int, bool]:
         if header[4:] == b"IEND":
             return at, True
     return limit, False
-
-
-def _jpeg_end(file: BinaryIO, start: int, limit: int) -> tuple[int, bool]:
-    at = start + 2
-    while at < limit:
-        header = bytes_at(file, at, 4)
-        if len(header) < 2 or header[0] != 0xFF:
-            return at, False
-        code = header[1]
-        if code == _END:
-            return at + 2, True
-        if code == 0xFF:
-            at += 1
-        elif code in _TABLES or code in _FRAMES:
-            at += 2 + int.from_bytes(header[2:4], "big")
-        elif code == _SCAN:
-            at = _behind_scan(file, at + 2 + int.from_bytes(header[2:4], "big"), limit)
-        else:
-            return at, False
-    return limit, False
-
-
-def _behind_scan(file: BinaryIO, at: int, limit: int) -> int:
-    """The marker behind the coded data of a scan."""
-    while at < limit:
-        block = bytes_at(file, at, CHUNK)
-        mark = block.find(b"\xff")
-        while 0 <= mark < len(block) - 1:
-            if block[mark + 1] and not 0xD0 <= block[mark + 1] <= 0xD7 and block[mark + 1] != 0xFF:
-                return at + mark
-            mark = block.find(b"\xff", mark + 1)
-        if len(block) < 2:
-            return limit
-        at += len(block) - 1
-    return limit

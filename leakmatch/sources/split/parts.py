@@ -62,15 +62,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartSet:
-    """The set that a file belongs to, as it lies in its folder.
+    """The set that a file belongs to, with the ``volumes`` that lie beside it.
 
     ``carrier``: the name of the part that stands for the set. ``names``: the parts that are there, in order, its own
     among them; of a set that was cut anywhere only those before the first gap. ``missing``: the names between others
     that are not there. ``number``: how manieth the file itself is, from 1.
     """
 
+    volumes: Volumes
     part: Part
-    own: str
     carrier: str
     names: tuple[str, ...]
     missing: tuple[str, ...]
@@ -78,9 +78,19 @@ class PartSet:
     following: str  # what the next part would be called
 
     @property
+    def own(self) -> str:
+        """The name of the file itself."""
+        return self.volumes.name
+
+    @property
     def is_carrier(self) -> bool:
         """Whether the file itself stands for the set."""
         return self.own == self.carrier
+
+    @property
+    def size(self) -> int:
+        """The bytes of all parts that are there."""
+        return sum(map(self.volumes.size, self.names))
 
 
 def part_of(name: str) -> Part | None:
@@ -112,7 +122,7 @@ def part_set(volumes: Volumes) -> PartSet | None:
     if part.scheme in CUT and missing:
         there = [n for n in there if n < missing[0]]
     names, gaps = tuple(map(name, there)), tuple(map(name, missing))
-    return PartSet(part, volumes.name, name(first), names, gaps, part.number - first + 1, name(last + 1))
+    return PartSet(volumes, part, name(first), names, gaps, part.number - first + 1, name(last + 1))
 
 
 def _zip_set(part: Part, volumes: Volumes) -> PartSet:
@@ -122,10 +132,8 @@ def _zip_set(part: Part, volumes: Volumes) -> PartSet:
             part = replace(part, name=part.other)
     last = part.name(0)
     there, missing, highest = _beside(volumes, part.name, 1, part.number)
-    names = [*map(part.name, there), *([last] if volumes.has(last) else [])]
-    return PartSet(
-        part, volumes.name, last, tuple(names), tuple(map(part.name, missing)), part.number or highest + 1, last
-    )
+    names = (*map(part.name, there), *([last] if volumes.has(last) else []))
+    return PartSet(volumes, part, last, names, tuple(map(part.name, missing)), part.number or highest + 1, last)
 
 
 def _beside(volumes: Volumes, name: Callable[[int], str], first: int, last: int) -> tuple[list[int], list[int], int]:

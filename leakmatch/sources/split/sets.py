@@ -80,13 +80,12 @@ class Whole:
     """A set as one file of ``size`` bytes, seen from its carrier."""
 
     parts: PartSet
-    volumes: Volumes
     size: int
     extents: list[Extent]
 
     def open(self, pulse: Callable[[], None]) -> BinaryIO:
         """The parts that are there, joined."""
-        return cast(BinaryIO, io.BufferedReader(Chained(self.volumes, self.extents, pulse), 1 << 18))
+        return cast(BinaryIO, io.BufferedReader(Chained(self.parts.volumes, self.extents, pulse), 1 << 18))
 
     def failure(self, found: ItemError | None) -> ItemError | None:
         """Why the whole could not be read, if a part of it is missing; else what was ``found``."""
@@ -97,18 +96,17 @@ class Whole:
         return found
 
 
-def cut_set(volumes: Volumes) -> Whole | None:
+def cut_set(parts: PartSet | None) -> Whole | None:
     """The set of which the file is the first part, if it was cut anywhere. One part alone is a set as well."""
-    parts = part_set(volumes)
     if parts is None or parts.part.scheme not in CUT or not parts.is_carrier:
         return None
     extents: list[Extent] = []
     at = 0
     for name in parts.names:
-        size = volumes.size(name)
+        size = parts.volumes.size(name)
         extents.append(Extent(name, at, size))
         at += size
-    return Whole(parts, volumes, at, extents)
+    return Whole(parts, at, extents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,30 +150,21 @@ def zip_volumes(volumes: Volumes, pulse: Callable[[], None]) -> ZipVolumes | Non
     return ZipVolumes(found, data, at, starts, volume_missing(_missing(missing)) if missing else None)
 
 
-def set_size(volumes: Volumes) -> int:
-    """The bytes of all parts of the set that the file carries; of the file alone where it carries none."""
-    parts = part_set(volumes)
-    if parts is None or not parts.is_carrier:
-        return volumes.size(volumes.name)
-    return sum(volumes.size(name) for name in parts.names)
-
-
-def follows(volumes: Volumes, head: bytes, *, picture: bool) -> str | ItemError | None:
+def follows(parts: PartSet | None, head: bytes, *, picture: bool) -> str | ItemError | None:
     """What becomes of a file with this beginning that is called like a part, but not like the carrier.
 
     ``None``: it is to be read by itself. A text: it is read with the carrier. An error: it cannot be read without a
     part that is missing. A file that is a picture or an archive by itself is always read by itself too, so that no name
     can hide it.
     """
-    parts = part_set(volumes)
     if parts is None or parts.is_carrier:
         return None
     own = detect(head)
-    if not volumes.has(parts.carrier):
+    if not parts.volumes.has(parts.carrier):
         if picture or own is not None or not parts.part.certain:
             return None
         return volume_missing(f"one part of a split archive, which cannot be read without {_shown(parts.carrier)}")
-    if picture or not _belongs(parts, volumes, head, own):
+    if picture or not _belongs(parts, head, own):
         return None
     gap = next((name for name in parts.missing if _before(parts, name)), None)
     if gap is not None and parts.part.scheme != "zip":
@@ -183,9 +172,9 @@ def follows(volumes: Volumes, head: bytes, *, picture: bool) -> str | ItemError 
     return f"part {parts.number} of {_shown(parts.carrier)}, read with it"
 
 
-def _belongs(parts: PartSet, volumes: Volumes, head: bytes, own: str | None) -> bool:
+def _belongs(parts: PartSet, head: bytes, own: str | None) -> bool:
     """Whether the carrier, by what is in it, is a set that has such a part."""
-    scheme = parts.part.scheme
+    volumes, scheme = parts.volumes, parts.part.scheme
     first = _beginning(volumes, parts.carrier)
     if scheme == "zip":
         return parts.number <= _last_disk(volumes, parts.carrier)

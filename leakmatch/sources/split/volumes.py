@@ -24,10 +24,6 @@ class Volumes:
         """The file's own name; empty inside a container."""
         return "" if self._path is None else self._path.name
 
-    def names(self) -> list[str]:
-        """The names beside it, its own among them, sorted. Raises ``OSError``."""
-        return [] if self._path is None else sorted(os.listdir(self._path.parent))  # noqa: PTH208 - names are wanted
-
     def has(self, name: str) -> bool:
         """Whether there is a regular file ``name`` beside it."""
         return self._status(name) is not None

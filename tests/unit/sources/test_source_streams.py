@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from leakmatch.sources.archives.tar.reader import Sparse
 from leakmatch.sources.compression import decompress as decompress_module
 from leakmatch.sources.compression.decompress import Decompressed
-from leakmatch.sources.streams import CHUNK, Checked, Joined, Range
+from leakmatch.sources.streams import CHUNK, Checked, Ending, Joined, Range
 
 DATA = random.Random(0).randbytes(3000) + bytes(3000) + random.Random(1).randbytes(CHUNK)
 STEPS = st.lists(st.tuples(st.integers(0, len(DATA) + 50), st.integers(0, 5000)), max_size=12)
@@ -43,6 +43,7 @@ def streams_of(data: bytes):
     crc = zlib.crc32(data)
     half = len(data) // 2
     yield Range(io.BytesIO(b"before" + data + b"behind"), 6, len(data))
+    yield Ending(io.BytesIO(data[:half]), len(data), data[half:])
     yield Joined(data[:half], io.BytesIO(data[half:]))
     yield Checked(Range(io.BytesIO(data), 0, len(data)), len(data), crc)
     yield Sparse(io.BytesIO(data[:3000] + data[6000:]), len(data), ((0, 3000), (6000, len(data) - 6000)))

@@ -62,7 +62,10 @@ def _size(file: SealedFile) -> int:
     """The number of bytes in a stream, as its log says and its pages must have it."""
     about = _about(next(file.entries(), b""))
     if about is None:
-        raise UsageError(f"{file.path}: a sealed gallery or case, and no sealed export.")
+        raise UsageError(
+            f"{file.path}: a sealed gallery or case, and no sealed export. The people of a gallery come into another "
+            "one by: leakmatch gallery merge"
+        )
     size = about.get("bytes")
     last = len(file.read(file.pages - 1)) if file.pages else 0
     if size != max(file.pages - 1, 0) * PAGE_BYTES + last:

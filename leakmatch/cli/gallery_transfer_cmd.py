@@ -165,6 +165,6 @@ def export_file(
         if unsealed
         else "Sealed with the key that opens the gallery."
         if same
-        else "Sealed with a key of its own."
+        else "Sealed with the key that was given."
     )
     typer.echo(f"{printable(str(output))}: {count:,} templates. {how}", err=True)

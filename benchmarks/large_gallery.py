@@ -30,11 +30,14 @@ from leakmatch.bench.machine import machine
 from leakmatch.faces.packs import load_pack
 from leakmatch.gallery.store import Gallery
 from leakmatch.matching.join import TemplateIndex
+from leakmatch.sealed.keys import Keys
+from leakmatch.sealed.keys import generate as new_key
 
 FILE = 1_000_000
 PART = 100_000
 PROBES = 1024
 THRESHOLD = 0.5
+KEY = "key"
 
 
 def generate(file: Path, count: int, seed: int) -> None:
@@ -63,7 +66,7 @@ def generate(file: Path, count: int, seed: int) -> None:
 
 def search(gallery: Path) -> dict[str, float]:
     """Open the index and compare it with probes, a few of which are enrolled."""
-    with Gallery.open(gallery, steady=True) as opened:
+    with Gallery.open(gallery, keys=Keys(key_file=gallery.with_name(KEY)), steady=True) as opened:
         began = time.perf_counter()
         templates = opened.templates()
         index = TemplateIndex(templates, templates.enrolment_id)
@@ -102,6 +105,9 @@ def steps(millions: float, folder: Path) -> dict[str, Callable[[], dict[str, flo
     count = int(millions * 1_000_000)
     gallery, file = folder / "g.gallery", folder / "templates.npz"
     leakmatch = (sys.executable, "-m", "leakmatch", "gallery")
+    os.environ["LEAKMATCH_KEY_FILE"] = str(folder / KEY)
+    if not (folder / KEY).exists():
+        new_key(folder / KEY)
 
     def imported(templates: int, seed: int) -> dict[str, float]:
         measured(sys.executable, __file__, str(templates / 1e6), "--generate", file, "--seed", str(seed))

@@ -231,6 +231,8 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     truth = build(options.data, options.work, options.people, options.strangers, options.seed)
     workers = ("--workers", options.workers)
+    os.environ["LEAKMATCH_KEY_FILE"] = str(options.work / "school.key")
+    leakmatch("gallery", "keys", "generate", options.work / "school.key")
     memory = Memory()
     memory.start()
     began = time.monotonic()

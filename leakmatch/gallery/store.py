@@ -7,6 +7,7 @@ again repeats nothing.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from leakmatch.gallery.templates import StoredTemplates
 from leakmatch.sealed.keys import Keys
 
 __all__ = ["FACE", "PICTURE", "Enrolment", "Gallery", "Hashes", "Photo"]
+
+log = logging.getLogger(__name__)
 
 #: A sealed file is compacted by itself where it is larger than twice what it would be then, and this.
 _SLACK_BYTES: Final = 4 << 20
@@ -112,6 +115,11 @@ class Gallery(Enrolled):
             upgrades=UPGRADES,
         )
         gallery = cls(database)
+        if keys is not None and keys.given and not gallery.sealed and action != "seal":
+            log.warning(
+                "%s: is NOT sealed, so the given key proves nothing: anybody may have changed or exchanged it.",
+                path,
+            )
         try:
             database.note_opening(entry(action, recovered=database.recovered or None, **detail))
         except BaseException:

@@ -68,6 +68,11 @@ class Keys:
     offer: str = "Give --key-file FILE or set LEAKMATCH_PASSPHRASE."
     _answers: dict[str, Secret] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    @property
+    def given(self) -> bool:
+        """Whether there is a key without asking."""
+        return self.key_file is not None or self.passphrase is not None
+
     def secret(self, what: str, *, new: bool = False) -> Secret:
         """The secret to try on ``what``, or for a ``new`` slot. Raises :class:`UsageError` where none was given."""
         forbid_core_dumps()

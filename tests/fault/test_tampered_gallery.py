@@ -6,13 +6,17 @@ Here a sample; ``scripts/tamper.py`` changes every byte, and makes every exchang
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pytest
+from galleries import gallery_of, people
 from tampering import ATTACKS, ROOT, Victim, every_place, forged, header_places, put_back, victim
 
 from leakmatch.errors import IntegrityError
 from leakmatch.gallery.store import Gallery
 from leakmatch.sealed.header import BLOCKS_AT
+from leakmatch.sealed.keys import Keys
 
 #: One attack of so many is made here.
 SAMPLE = 9
@@ -75,3 +79,18 @@ def test_of_the_whole_file_only_its_owner_can_tell(gallery: Victim) -> None:
         assert before.info()["state"] != about["state"]
     gallery.path.write_bytes(gallery.whole)
     assert old[BLOCKS_AT:] == gallery.whole[BLOCKS_AT : len(old)]
+
+
+def test_a_plain_gallery_in_the_place_of_a_sealed_one_is_told_of(
+    gallery: Victim, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can make one, without the people they do not want to be found. A key that was given expects another."""
+    path = tmp_path / "a.gallery"
+    gallery_of(path, people(np.random.default_rng(1), 2)).close()
+    Gallery.open(path).close()
+    Gallery.open(path, keys=Keys()).close()
+    Gallery.open(path, keys=gallery.keys, action="seal").close()
+    assert not caplog.records
+    Gallery.open(path, keys=gallery.keys).close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "is NOT sealed" in caplog.text

@@ -63,6 +63,8 @@ def enroll(
     subject are welcome. Each photo that cannot be enrolled is listed with its reason (exit code 3). Run it again to
     add what is new; nothing is enrolled twice. Photos themselves are not stored.
 
+    GALLERY is sealed: give --key-file (leakmatch gallery keys generate makes one) or a passphrase whenever it is used.
+
     Example: leakmatch enroll school.gallery people/ --purpose "find our pupils in leaks" --expires 2027-07-31
     """
     from leakmatch.cli.progress import shown

@@ -84,7 +84,7 @@ CaseKeyFileOption = Annotated[
         readable=False,
         metavar="FILE",
         help="What the templates that a case keeps are sealed with: any file of 32 bytes or more, used as it is. "
-        "Without one: the passphrase in LEAKMATCH_CASE_PASSPHRASE, else it is asked for on a terminal.",
+        "Without one: the passphrase in LEAKMATCH_CASE_PASSPHRASE, else the key given for the gallery.",
     ),
 ]
 UnsealedOption = Annotated[
@@ -145,12 +145,18 @@ def keys(key_file: Path | None) -> Keys:
     return Keys(key_file, os.environ.pop("LEAKMATCH_PASSPHRASE", None), asked())
 
 
-def case_keys(key_file: Path | None) -> Keys:
-    """What the user offers to seal the templates in a case with, or to open them; as :func:`keys`."""
+def case_keys(key_file: Path | None, keys: Keys) -> Keys:
+    """What the user offers to seal the templates in a case with, or to open them: else what opens the gallery.
+
+    A passphrase that would be asked for is asked for each on its own.
+    """
     from leakmatch.sealed.keys import Keys
 
     offer = "Give --case-key-file FILE or set LEAKMATCH_CASE_PASSPHRASE."
-    return Keys(key_file, os.environ.pop("LEAKMATCH_CASE_PASSPHRASE", None), asked(), offer)
+    passphrase = os.environ.pop("LEAKMATCH_CASE_PASSPHRASE", None)
+    if key_file is None and passphrase is None:
+        key_file, passphrase = keys.key_file, keys.passphrase
+    return Keys(key_file, passphrase, asked(), offer)
 
 
 def asked() -> Callable[[str, bool], str] | None:

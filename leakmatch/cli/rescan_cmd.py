@@ -60,7 +60,8 @@ def rescan(
     from leakmatch.pipeline.rescan import rescan as run
 
     given = {"pack": pack, "expected_false": expected_false, "threshold": threshold, "workers": workers}
-    keys, case_keys = options.keys(key_file), options.case_keys(case_key_file)
+    keys = options.keys(key_file)
+    case_keys = options.case_keys(case_key_file, keys)
     with shown("Rescanning", "faces", "candidates", quiet=quiet or as_json) as progress:
         written = run(case, gallery, new, given, progress, keys=keys, case_keys=case_keys)
     with Case.open(written) as finished:

@@ -104,8 +104,9 @@ def scan(
         return
     with shown("Scanning", "faces", "candidates", quiet=quiet or as_json) as progress:
         announce = _ignored if quiet or as_json else _announce
-        keep = options.case_keys(case_key_file) if keep_templates else None
-        run(sources, gallery, case, settings, progress, announce, keys=options.keys(key_file), keep=keep)
+        keys = options.keys(key_file)
+        keep = options.case_keys(case_key_file, keys) if keep_templates else None
+        run(sources, gallery, case, settings, progress, announce, keys=keys, keep=keep)
     with Case.open(case) as finished:
         warn_of_kept(finished)
         conclude(finished, as_json=as_json, quiet=quiet, fail_on_match=fail_on_match)

@@ -255,8 +255,8 @@ class Database:
         else a sealed file keeps its keys, and a plain one stays plain. ``entry`` goes to the log. Open for writing.
         """
         new, old = _unfinished(self.path), self._engine
+        _forget_unfinished(self.path)
         with storage(self.path, old):
-            new.unlink(missing_ok=True)
             try:
                 if keys is not None:
                     engine: Engine = sealed_copy(old, new_file(new, keys, self.path))
@@ -441,7 +441,11 @@ def _unfinished(path: Path) -> Path:
 
 def _forget_unfinished(path: Path) -> None:
     """Remove what a process left that was killed while it made or rewrote the file. Whoever calls holds the file."""
-    _unfinished(path).unlink(missing_ok=True)
+    new = _unfinished(path)
+    try:
+        new.unlink(missing_ok=True)
+    except OSError as error:
+        raise os_error(error, new) from error
 
 
 def _like(new: Path, old: Path) -> None:

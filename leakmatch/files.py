@@ -14,6 +14,13 @@ from leakmatch.errors import UsageError, os_error
 #: How a plain store begins, and a sealed one (15 bytes).
 _STORES = (b"SQLite format 3", b"LeakMatch seale")
 
+_SPARED: set[Path] = set()
+
+
+def spare(path: Path) -> None:
+    """From here on, this process does not overwrite the file."""
+    _SPARED.add(path)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -62,8 +69,10 @@ def replacement(path: Path) -> Iterator[Path]:
 
 
 def _spare_stores(target: Path) -> None:
-    """Refuse to write over a case or gallery: a swapped argument would destroy the only copy."""
+    """Refuse to write over a case, a gallery or a key: a swapped argument would destroy the only copy."""
     if target.is_file():
+        if any(spared.exists() and target.samefile(spared) for spared in _SPARED):
+            raise UsageError(f"{target}: is the key file; it is not overwritten. Name another file.")
         with target.open("rb") as file:
             if file.read(15) in _STORES:
                 raise UsageError(

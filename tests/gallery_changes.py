@@ -159,9 +159,10 @@ def without_root(path: Path, folder: Path) -> None:
 def torn(path: Path, folder: Path) -> None:
     """An enrolment that was cut off in the middle."""
     sealed(path, folder)
-    old = path.read_bytes()
-    enrol(path, folder)
-    path.write_bytes(old + path.read_bytes()[len(old) : len(old) + 40_000])
+    with _synced(path) as states:
+        enrol(path, folder)
+    announced = states[-3]  # then the blocks, then the root
+    path.write_bytes(announced + states[-2][len(announced) : len(announced) + 40_000])
 
 
 def in_key_change(number: int) -> Callable[[Path, Path], None]:
@@ -189,7 +190,7 @@ CHANGES = (
     Change("seal", plain, seal),
     Change("complete a commit", without_root, look),
     Change("take back a commit", torn, look),
-    *(Change(f"complete a change of keys ({n})", in_key_change(n), look) for n in range(4)),
+    *(Change(f"complete a change of keys ({n})", in_key_change(n), look) for n in range(5)),
 )
 
 

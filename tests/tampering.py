@@ -24,8 +24,7 @@ from leakmatch.sealed.keys import Keys
 
 REFUSED = "refused"  #: an IntegrityError: exit code 4
 NO_GALLERY = "no gallery"  #: a UsageError: so little is left that it is no sealed file any more
-TOLD = "told"  #: opened, in its newest state, and it was said that something had been interrupted
-SILENT = "opened in silence"
+OPENED = "opened"
 
 FIRST, COPY = slice(0, KEY_PAGE_BYTES), slice(KEY_PAGE_BYTES, ROOT_AT)
 ROOT = slice(ROOT_AT, ROOT_AT + ROOT_BYTES)
@@ -65,7 +64,6 @@ class Victim:
         """What comes of opening the file as it is now."""
         try:
             with Gallery.open(self.path, keys=self.keys) as gallery:
-                recovered = gallery._database.recovered
                 opened = content_of(gallery)
         except IntegrityError:
             return REFUSED
@@ -78,7 +76,7 @@ class Victim:
         newest = opened[0] == self.content[0] and opened[2] == self.content[2]
         if not newest or opened[1][: len(self.content[1])] != self.content[1]:
             return "opened with other content"
-        return TOLD if recovered else SILENT
+        return OPENED
 
     def suffers(self, attacks: Iterator[Attack]) -> int:
         """Make the attacks; how many there were. Those that were not noticed, or changed the file, are failures."""
@@ -266,9 +264,7 @@ def put_back(victim: Victim) -> Iterator[Attack]:
                 if data == victim.whole:
                     continue
                 names = " and ".join(name for name, _ in chosen)
-                # A root of the commit before, and all else newer, is what a crash between the two leaves behind.
-                crash = (TOLD,) if number == len(victim.earlier) - 1 else ()
-                yield Attack(f"{names} of state {number}", data, (REFUSED, *crash))
+                yield Attack(f"{names} of state {number}", data)
                 if data[ROOT] != old[ROOT]:
                     yield Attack(f"{names} of state {number}, cut to its size", data[: len(old)])
 
@@ -286,7 +282,7 @@ def foreign(victim: Victim) -> Iterator[Attack]:
 
 
 def appended(victim: Victim) -> Iterator[Attack]:
-    """Something behind the end: it never counts. It looks like a commit that was interrupted, and that is said."""
+    """Something behind the end. A commit that was interrupted is announced in the root, so this is none."""
     whole = victim.whole
     for name, more in {
         "a zero": b"\0",
@@ -297,9 +293,9 @@ def appended(victim: Victim) -> Iterator[Attack]:
         "its last block": whole[victim.blocks[-1]],
         "its predecessor's blocks": victim.predecessor[BLOCKS_AT:],
     }.items():
-        yield Attack(f"{name} appended", whole + more, (TOLD,))
+        yield Attack(f"{name} appended", whole + more)
     for number, old in enumerate(victim.earlier):
-        yield Attack(f"blocks after state {number} appended", whole + whole[len(old) :] + b"\0", (TOLD,))
+        yield Attack(f"blocks after state {number} appended", whole + whole[len(old) :] + b"\0")
 
 
 def wiped(victim: Victim) -> Iterator[Attack]:

@@ -34,6 +34,9 @@ def merge(
             "LEAKMATCH_OTHER_PASSPHRASE.",
         ),
     ] = None,
+    unsealed: Annotated[
+        bool, typer.Option("--unsealed", help="GALLERY is not sealed, and stays so.", show_default=False)
+    ] = False,
     same_ids: Annotated[
         bool,
         typer.Option("--same-ids", help="A subject id that both have is the same person.", show_default=False),
@@ -64,6 +67,7 @@ def merge(
     from leakmatch.gallery.merge import Collisions
     from leakmatch.pipeline.exchange import merge as run
 
+    options.require_said(gallery, unsealed=unsealed)
     keys = options.keys(key_file)
     try:
         with counted("Merging", "templates", quiet=quiet or as_json) as progress:

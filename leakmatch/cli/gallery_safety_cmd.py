@@ -16,6 +16,7 @@ from leakmatch.locator import printable
 
 if TYPE_CHECKING:
     from leakmatch.gallery.salvage import Salvaged
+    from leakmatch.sealed.keys import Keys
 
 _STATES: dict[type[IntegrityError], str] = {WrongKey: "wrong-key", Tampered: "tampered", Damaged: "damaged"}
 
@@ -52,8 +53,7 @@ def verify(
     except IntegrityError as error:
         if not as_json:
             raise
-        state = next((state for kind, state in _STATES.items() if isinstance(error, kind)), "damaged")
-        typer.echo(json.dumps({"gallery": str(gallery), "state": state, "message": str(error)}, indent=2))
+        typer.echo(json.dumps({"gallery": str(gallery), "state": _state(error), "message": str(error)}, indent=2))
         raise typer.Exit(error.exit_code) from error
     if as_json:
         typer.echo(json.dumps({"gallery": str(gallery), "state": "sound", **found}, indent=2))
@@ -72,6 +72,12 @@ _ODD = {
     "photos_of_two_subjects": "photos are enrolled for two subjects (leakmatch gallery doubts names them)",
     "equal_templates": "templates are exactly those of another subject's photo",
 }
+
+
+def _state(wrong: IntegrityError | None) -> str:
+    if wrong is None:
+        return "sound"
+    return next((state for kind, state in _STATES.items() if isinstance(wrong, kind)), "damaged")
 
 
 def _verified(gallery: Path, key_file: Path | None) -> dict[str, Any]:
@@ -96,19 +102,39 @@ def _salvage(gallery: Path, new: Path, key_file: Path | None, *, unsealed: bool,
     if not gallery.is_file():
         raise errors.UsageError(f"{gallery}: there is no such gallery.")
     keys = options.keys(key_file)
+    wrong = _wrong_with(gallery, keys, new)
     with counted("Saving", "photos", quiet=quiet or as_json) as progress:
         saved = salvage(gallery, new, keys, None if unsealed else keys, progress)
     if as_json:
-        typer.echo(json.dumps({"gallery": str(new), **asdict(saved)}, indent=2))
+        typer.echo(json.dumps({"gallery": str(new), "state": _state(wrong), **asdict(saved)}, indent=2))
     elif not quiet:
-        for line in _told(saved, new):
+        for line in _told(saved, new, wrong):
             typer.echo(line, err=True)
-    if saved.lost_photos or saved.unnamed or saved.lost_values or saved.behind or saved.damaged_places:
+    if wrong or saved.lost_photos or saved.unnamed or saved.lost_values or saved.behind or saved.damaged_places:
         raise typer.Exit(errors.INCOMPLETE)
 
 
-def _told(saved: Salvaged, new: Path) -> list[str]:
-    lines = [f"{printable(str(new))}: {saved.templates:,} templates of {saved.subjects:,} subjects were saved."]
+def _wrong_with(gallery: Path, keys: Keys, new: Path) -> IntegrityError | None:
+    """Why it cannot be opened as it is; ``None`` where it can, and what is done with it is in its log then."""
+    from leakmatch.gallery.store import Gallery
+
+    try:
+        Gallery.open(gallery, keys=keys, action="salvage", into=str(new.absolute())).close()
+    except WrongKey:
+        raise
+    except IntegrityError as error:
+        return error
+    return None
+
+
+def _told(saved: Salvaged, new: Path, wrong: IntegrityError | None) -> list[str]:
+    lines = [f"WARNING: {printable(str(wrong))}"] if wrong else []
+    if isinstance(wrong, Tampered):
+        lines.append(
+            "WARNING: somebody changed the file. What was saved is authentic, each part by itself; whether it is the "
+            "newest, compare with a copy or with the log of erasures."
+        )
+    lines += [f"{printable(str(new))}: {saved.templates:,} templates of {saved.subjects:,} subjects were saved."]
     if saved.behind:
         lines.append(
             f"WARNING: the last {saved.behind:,} changes or openings are lost. This is the state before them: whoever "

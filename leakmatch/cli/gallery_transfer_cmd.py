@@ -59,6 +59,7 @@ def import_files(
     from leakmatch.cli.progress import counted
     from leakmatch.pipeline.exchange import import_files as run
 
+    options.require_said(gallery, unsealed=unsealed)
     given = options.keys(key_file)
     reports = []
     for report in run(

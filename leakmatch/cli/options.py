@@ -91,7 +91,8 @@ UnsealedOption = Annotated[
     bool,
     typer.Option(
         "--unsealed",
-        help="Make a new gallery without encryption: whoever has the file can recognise these people.",
+        help="Make a new gallery without encryption, or add to one that has none: whoever has the file can recognise "
+        "these people.",
         show_default=False,
     ),
 ]
@@ -177,12 +178,36 @@ def other_keys(key_file: Path | None, variable: str, keys: Keys) -> Keys:
 
 
 def keys_for(gallery: Path, key_file: Path | None, *, unsealed: bool) -> Keys | None:
-    """As :func:`keys`; ``None`` where a new gallery is to be left unsealed."""
+    """As :func:`keys`, to add people to ``gallery``; ``None`` where a new one is to be left unsealed."""
+    require_said(gallery, unsealed=unsealed)
     return None if unsealed and not gallery.exists() else keys(key_file)
 
 
+def require_said(gallery: Path, *, unsealed: bool) -> None:
+    """Raise :class:`UsageError` where people would be added to a gallery without encryption, and that was not said.
+
+    Somebody may have put it in the place of a sealed one.
+    """
+    from leakmatch.errors import UsageError
+    from leakmatch.sealed.disk import is_sealed
+
+    if not unsealed and gallery.is_file() and not is_sealed(gallery):
+        raise UsageError(
+            f"{gallery}: is not sealed. Give --unsealed to add people to it as it is, or encrypt it first: leakmatch "
+            f"gallery seal {gallery}"
+        )
+
+
 def _ask(question: str, confirm: bool) -> str:
-    return str(typer.prompt(question, hide_input=True, confirmation_prompt=confirm, err=True, default=""))
+    from leakmatch.errors import UsageError
+
+    try:
+        answer = typer.prompt(
+            question, hide_input=True, confirmation_prompt=confirm, err=True, default="", show_default=False
+        )
+    except UnicodeDecodeError as error:
+        raise UsageError("The passphrase is no text that this terminal's encoding can show. Use a key file.") from error
+    return str(answer)
 
 
 def settings(**given: Any) -> Settings:

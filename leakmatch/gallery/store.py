@@ -115,9 +115,9 @@ class Gallery(Enrolled):
             upgrades=UPGRADES,
         )
         gallery = cls(database)
-        if keys is not None and keys.given and not gallery.sealed and action != "seal":
+        if keys is not None and (keys.given or keys.ask is not None) and not gallery.sealed and action != "seal":
             log.warning(
-                "%s: is NOT sealed, so the given key proves nothing: anybody may have changed or exchanged it.",
+                "%s: is NOT sealed, so a key proves nothing: anybody may have changed or exchanged it.",
                 path,
             )
         try:

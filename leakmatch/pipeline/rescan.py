@@ -85,7 +85,14 @@ def rescan(
             scanned.check_content()
             kept.check_end(scanned)
             with (
-                Gallery.open(gallery, keys=keys, steady=True, action="rescan", case=str(case.absolute())) as opened,
+                Gallery.open(
+                    gallery,
+                    keys=keys,
+                    steady=True,
+                    action="rescan",
+                    case=str(case.absolute()),
+                    into=str(path.absolute()),
+                ) as opened,
                 ThreadPoolExecutor(usable_cores(), "join") as threads,
                 _growing(path) as part,
             ):
@@ -192,8 +199,10 @@ def _require_kept(case: Case) -> None:
 def _settings(case: Case, given: Mapping[str, Any]) -> Settings:
     settings = load(given)
     if given.get("expected_false") is None and given.get("threshold") is None:
-        run = case.run
-        settings = replace(settings, expected_false=run["expected_false"], threshold=run["threshold"])
+        accepted, threshold = case.run.get("expected_false"), case.run.get("threshold")
+        if not isinstance(accepted, int | float) or not isinstance(threshold, int | float | None):
+            raise IntegrityError(f"{case.path}: what the scan was told is damaged. Restore the case from a copy.")
+        settings = replace(settings, expected_false=accepted, threshold=threshold)
     return replace(settings, passwords="")
 
 

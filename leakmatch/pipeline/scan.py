@@ -54,7 +54,9 @@ def scan(
     runtime = make_ready(pack, _engine(case, settings))
     with closing(start(runtime, settings, inventory, mirrored=False)) as executor:
         secret = None if keep is None else keep.secret(str(case), new=not case.exists())
-        with Gallery.open(gallery, keys=keys, steady=True, action="scan", case=str(case.absolute())) as opened:
+        with Gallery.open(
+            gallery, keys=keys, steady=True, action="scan", case=str(case.absolute()), sources=[*map(str, sources)]
+        ) as opened:
             require_searchable(opened, pack, begun=case.exists())
             calibration = calibration_for(opened, pack, settings)
             with (

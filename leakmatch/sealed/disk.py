@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from leakmatch.errors import Damaged, os_error
+from leakmatch.errors import Damaged, StorageError, os_error
 from leakmatch.sealed.blocks import Head
 from leakmatch.sealed.header import KEY_PAGE_BYTES, MAGIC
 
@@ -28,7 +28,9 @@ def descriptor_of(path: Path, *, change: bool, look: bool) -> tuple[int, bool]:
         if not look:
             return os.open(path, os.O_RDWR), True
     except OSError as error:
-        if change or error.errno not in _READ_ONLY:
+        if change and error.errno in _READ_ONLY:
+            raise StorageError(f"{path}: it cannot be written ({error.strerror}). Nothing was changed.") from error
+        if error.errno not in _READ_ONLY:
             raise os_error(error, path) from error
     try:
         return os.open(path, os.O_RDONLY), False

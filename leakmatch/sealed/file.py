@@ -31,9 +31,11 @@ from leakmatch.sealed.appender import Appender, Place
 from leakmatch.sealed.blocks import COMMIT, OVERHEAD, Blocks, Head, Kind, tag_of
 from leakmatch.sealed.disk import blocks_between, descriptor_of, write_at
 from leakmatch.sealed.header import (
+    APPENDING,
     BLOCKS_AT,
     FIRST_GENERATION,
     KEY_PAGE_BYTES,
+    KEYS,
     ROOT_AT,
     ROOT_BYTES,
     KeyPage,
@@ -116,7 +118,7 @@ class SealedFile:
             with opened._end_held():
                 pages = opened._unlock(secret)  # again: the keys may have been changed meanwhile
                 if lenient:
-                    opened._take_intact(pages)
+                    opened._take_intact(pages, secret)
                     return opened
                 root = opened._read_all(pages)
                 if writable:
@@ -268,8 +270,8 @@ class SealedFile:
         if self._holding_end:
             self._reset()
             try:
-                if self._root() == self._tail:
-                    os.ftruncate(self._descriptor, self._tail.end)
+                if replace(self._root(), changing=0) == self._tail:
+                    self._cut(self._tail)
             except IntegrityError as error:
                 log.info("%s: left as it is: %s", self._what, error)
             finally:
@@ -280,7 +282,7 @@ class SealedFile:
         self._begin()
         page = self._page.with_slots(slots)
         packed = page.packed(self._keys)
-        self._write_root(replace(self._tail, changing=1))
+        self._write_root(replace(self._tail, changing=KEYS | APPENDING))
         self._write_key_page(packed, 0)
         self._write_key_page(packed, 1)
         self._page = page
@@ -339,6 +341,8 @@ class SealedFile:
         pages = [self._at_disk(n * KEY_PAGE_BYTES, KEY_PAGE_BYTES) for n in (0, 1)]
         parsed = [(page, found) for page in pages if (found := self._parsed(page))]
         if not parsed:
+            for page in pages:
+                KeyPage.parse(page, self._what)  # which says so where it is of another format
             raise Damaged(f"{self._what}: damaged: neither copy of its key slots is what was written. Restore it.")
         _, first = parsed[0]
         self._take(first, first.slots.unlock(secret, self._what))
@@ -349,7 +353,7 @@ class SealedFile:
     def _parsed(self, page: bytes) -> KeyPage | None:
         try:
             return KeyPage.parse(page, self._what)
-        except Damaged as error:
+        except (Damaged, UsageError) as error:
             log.info("%s", error)
             return None
 
@@ -367,6 +371,18 @@ class SealedFile:
         self._read_to(root.end)
         if replace(self._tail, changing=root.changing) != root:
             raise Tampered(f"{self._what}: tampered with: its content is not that of its root.")
+        if root.changing & APPENDING:
+            self._read_interrupted(root, size)
+        elif size != root.end:
+            raise Tampered(
+                f"{self._what}: tampered with: its root is of an earlier time, or something was put behind it."
+            )
+        if self._page.generation - self._tail.generation not in range((root.changing & KEYS) + 1):
+            raise self._other_time()
+        return root
+
+    def _read_interrupted(self, root: Tail, size: int) -> None:
+        """A process was stopped while it appended a commit: it counts if it is whole."""
         try:
             self._read_to(size)
         except IntegrityError as error:
@@ -374,17 +390,13 @@ class SealedFile:
         self._reset()
         if self._tail.commits > root.commits + 1:  # the next commit begins when the root of the last one is written
             raise Tampered(f"{self._what}: tampered with: its root was put back to an earlier time.")
-        if self._page.generation - self._tail.generation not in range(root.changing + 1):
-            raise self._other_time()
-        if self._tail.end != root.end:
-            self.recovered = "a change that was interrupted was completed"
-        elif size != root.end:
-            self.recovered = "a change that was interrupted was taken back"
-        return root
+        if self.writable:  # else another process may be at it
+            done = "completed" if self._tail.end != root.end else "taken back"
+            self.recovered = f"a change that was interrupted was {done}"
 
     def _check_keys(self, root: Tail, pages: list[bytes]) -> None:
         """Both copies of the key page must be there and the same, unless a change of the keys was interrupted."""
-        if root.changing:
+        if root.changing & KEYS:
             return
         if len(pages) < 2:
             raise Damaged(f"{self._what}: damaged: one of the two copies of its key slots is not what was written.")
@@ -428,8 +440,8 @@ class SealedFile:
                 self._pending_entries.append(offset)
                 self._log_head = hashlib.sha256(content).digest()
 
-    def _take_intact(self, pages: list[bytes]) -> None:
-        """Know what is left of a damaged file."""
+    def _take_intact(self, pages: list[bytes], secret: Secret) -> None:
+        """Know what is left of a damaged file. ``pages``: intact key pages; one older than the content is refused."""
         self._reset()
         size = os.fstat(self._descriptor).st_size
         try:
@@ -437,7 +449,11 @@ class SealedFile:
         except IntegrityError:
             root = None
         found = intact(self._blocks, self._at_disk, size, root, OVERHEAD + PAGE_BYTES)
-        self.lost = found.lost + (2 - len(pages)) + (root is None)
+        current = [page for page in pages if KeyPage.parse(page, self._what).generation >= found.generation]
+        if not current:
+            raise self._other_time()
+        KeyPage.parse(current[0], self._what).slots.unlock(secret, self._what)
+        self.lost = found.lost + (2 - len(current)) + (root is None)
         self._end.skip_to(size)
         self._entries, self._pages = array("Q", found.entries), found.pages
         places = {page: found.places.get(page, LOST) for page in range(found.pages)}
@@ -447,7 +463,7 @@ class SealedFile:
 
     def _mend(self, root: Tail) -> None:
         """Complete or take back what was interrupted: the end of the file, the root, the key pages."""
-        if root.changing:
+        if root.changing & KEYS:
             done = "taken back" if self._page.generation == root.generation else "completed"
             self.recovered = f"a change of its keys that was interrupted was {done}"
             packed = self._page.packed(self._keys)
@@ -455,8 +471,7 @@ class SealedFile:
                 self._write_key_page(packed, copy)
         if self.recovered:
             self._tail = replace(self._tail, changing=self._page.generation - self._tail.generation)
-            os.ftruncate(self._descriptor, self._tail.end)
-            self._write_root(self._tail)
+            self._cut(self._tail)
 
     def _begin(self) -> None:
         """Hold the end of the file until the commit, and begin where others have left it."""
@@ -471,8 +486,7 @@ class SealedFile:
             root = self._root()
             if root != self._tail:
                 self._catch_up(root)
-            if os.fstat(self._descriptor).st_size != self._tail.end:
-                os.ftruncate(self._descriptor, self._tail.end)
+            self._write_root(replace(self._tail, changing=self._tail.changing | APPENDING))
         except BaseException:
             self._holding.close()
             raise
@@ -519,6 +533,12 @@ class SealedFile:
         self._pending, self._pending_entries, self._written = {}, [], array("I")
         self._end.reset(tail)
         self._tail = tail
+
+    def _cut(self, tail: Tail) -> None:
+        """Take off what is behind the last commit; only then the root says that nobody is at it."""
+        os.ftruncate(self._descriptor, tail.end)
+        os.fsync(self._descriptor)
+        self._write_root(tail)
 
     def _write_root(self, tail: Tail) -> None:
         write_at(self._descriptor, ROOT_AT, pack_root(tail, self._keys))

@@ -45,6 +45,10 @@ _SEALED_AT: Final = KEY_PAGE_BYTES - NONCE_BYTES - TAG_BYTES - _CRC.size
 _IDENTITY_BYTES: Final = 16
 FIRST_GENERATION: Final = 1
 
+#: Bits of a root: the next key pages are being written, so that either copy may be torn; a commit is being appended.
+KEYS: Final = 1
+APPENDING: Final = 2
+
 _ROOT_MARK: Final = b"LMRT"
 _TAIL: Final = struct.Struct("<QQQQQ32sQQ")
 #: One sector: disks write it as a whole or not at all.
@@ -56,7 +60,8 @@ class Tail:
     """Where the last commit ended, and all that the next needs to know.
 
     ``end`` in bytes; the number of blocks, commits, entries and pages; ``chain``: SHA-256 over the tags of all blocks.
-    ``generation``: of the key page; ``changing``: 1 while the next one is written, so that either copy may be torn.
+    ``generation``: of the key page. ``changing``: what may be incomplete, :data:`KEYS` and :data:`APPENDING`; 0 while
+    nobody is at it.
     """
 
     end: int

@@ -28,7 +28,7 @@ Place = tuple[int, int]  #: offset and sequence number
 class Intact:
     """``places`` of the pages that can be read, of ``pages`` in all; offsets of entries.
 
-    ``lost``: damaged places met. ``behind``: the last so many commits are lost.
+    ``lost``: damaged places met. ``behind``: the last so many commits are lost. ``generation``: of the keys, then.
     """
 
     places: dict[int, Place] = field(default_factory=dict)
@@ -36,6 +36,7 @@ class Intact:
     pages: int = 0
     lost: int = 0
     behind: int = 0
+    generation: int = 0
 
 
 @dataclass(slots=True)
@@ -55,16 +56,17 @@ class _Commit:
     sequence: int
     number: int
     pages: int
+    generation: int
     written: tuple[int, ...]
 
 
 def intact(blocks: Blocks, read: Read, size: int, root: Tail | None, page_size: int) -> Intact:
     """What can be used of the first ``size`` bytes of a file, of which a page takes ``page_size``.
 
-    ``root``, where it is intact, tells the true end.
+    ``root``, where it is intact, tells where the end is at least: it may have been put back to an earlier time.
     """
-    met = _meet(blocks, read, size if root is None else min(root.end, size), page_size)
-    found = Intact(lost=met.lost)
+    met = _meet(blocks, read, size, page_size)
+    found = Intact(lost=met.lost, generation=met.commits[-1].generation if met.commits else 0)
     done = 0
     for commit in met.commits:
         if commit.first > done:
@@ -120,9 +122,9 @@ def _meet(blocks: Blocks, read: Read, end: int, page_size: int) -> _Met:
         elif head.kind == Kind.ENTRY:
             met.entries.append((head.sequence, offset))
         else:
-            pages, _, first, _, _ = COMMIT.unpack_from(content)
+            pages, _, first, generation, _ = COMMIT.unpack_from(content)
             written = tuple(array("I", content[COMMIT.size :]))
-            met.commits.append(_Commit(first, head.sequence, head.number, pages, written))
+            met.commits.append(_Commit(first, head.sequence, head.number, pages, generation, written))
     if end - at >= page_size:
         met.doubtful.append(range(sequence, 1 << 63))
     return met

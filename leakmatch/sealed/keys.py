@@ -14,6 +14,7 @@ So a passphrase is changed, and a colleague's added, without encrypting the cont
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import unicodedata
 from base64 import b64decode, b64encode
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from leakmatch.errors import Damaged, IntegrityError, UsageError, WrongKey, os_error
+from leakmatch.files import spare
 from leakmatch.sealed.process import forbid_core_dumps
 
 KEY_BYTES: Final = 32
@@ -41,11 +43,14 @@ MOST_SLOTS: Final = 16
 
 #: Argon2id: KiB of memory, passes, lanes.
 ARGON2: Final = (256 * 1024, 3, 4)
-#: What a slot may ask for at the most: a file that was tampered with must not take all memory, or hours.
+#: What a slot may ask for at the most, and the most of memory times passes: a file that was tampered with must not take
+#: all memory, or hours.
 _ARGON2_MOST: Final = (1024 * 1024, 16, 16)
+_ARGON2_WORK: Final = 4 * 1024 * 1024
 
 _SALT_BYTES: Final = 16
 _KEY_FILE_LEAST: Final = 32
+_KEY_FILE_MOST: Final = 1 << 30
 _CHUNK: Final = 1 << 20
 _LABEL_MOST: Final = 64
 
@@ -82,6 +87,7 @@ class Keys:
 
     def _secret(self, what: str, *, new: bool) -> Secret:
         if self.key_file is not None:
+            spare(self.key_file)
             return Secret(KEY_FILE, _digest_of(self.key_file))
         passphrase = self.passphrase
         if passphrase is None and self.ask is not None:
@@ -125,6 +131,8 @@ def _digest_of(path: Path) -> bytes:
             while part := file.read(_CHUNK):
                 digest.update(part)
                 size += len(part)
+                if size > _KEY_FILE_MOST:
+                    raise UsageError(f"{path}: not a key file: larger than {_KEY_FILE_MOST >> 30} GiB.")
     except OSError as error:
         raise os_error(error, path) from error
     if size < _KEY_FILE_LEAST:
@@ -189,8 +197,9 @@ class Slot:
             ) from error
 
     def _about(self) -> bytes:
-        """What the encryption of the master key vouches for, too."""
-        return repr((self.kind, self.label, self.created, self.salt, self.argon2)).encode()
+        """What the encryption of the master key vouches for, too: the other fields, as JSON with sorted keys."""
+        about = {name: value for name, value in self.to_json().items() if name not in ("nonce", "sealed")}
+        return json.dumps(about, sort_keys=True).encode()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -221,6 +230,8 @@ class Slot:
         cost = {PASSPHRASE: 3, KEY_FILE: 0}.get(slot.kind)
         if cost != len(slot.argon2) or any(not 0 < a <= b for a, b in zip(slot.argon2, _ARGON2_MOST, strict=False)):
             raise ValueError("a key slot asks for a derivation that LeakMatch does not offer")
+        if slot.argon2 and slot.argon2[0] * slot.argon2[1] > _ARGON2_WORK:
+            raise ValueError("a key slot asks for a derivation that takes too long")
         if slot.argon2 and slot.argon2[0] < 8 * slot.argon2[2]:  # RFC 9106, section 3.1
             raise ValueError("a key slot asks for less memory than Argon2 can work with")
         return slot

@@ -156,3 +156,53 @@ def typed(pack_home: Path, arguments: list[str], questions: list[bytes], answer:
     _, status = os.waitpid(pid, 0)
     assert not waiting, said
     return os.waitstatus_to_exitcode(status), said
+
+
+def test_people_are_added_to_a_plain_gallery_only_where_that_is_said(
+    run: Run, demo: Path, own: Path, tmp_path: Path
+) -> None:
+    """Somebody may have put it in the place of a sealed one, so that who is added next can be read."""
+    plain, photos = tmp_path / "plain.gallery", demo / "people"
+    assert run("enroll", plain, photos / "barack-obama" / "obama.jpg", "--unsealed").code in (0, 3)
+    assert run("enroll", plain, photos, "--unsealed").code == 0
+    before = plain.read_bytes()
+    for arguments in (("enroll", plain, photos), ("gallery", "merge", plain, own)):
+        done = run(*arguments)
+        assert (done.code, "is not sealed. Give --unsealed" in done.err) == (2, True)
+    assert plain.read_bytes() == before
+    done = run("search", photos / "barack-obama" / "obama.jpg", "-g", plain)
+    assert (done.code, "is NOT sealed" in done.err) == (0, True)
+
+
+def test_a_salvage_is_in_the_log_and_says_what_is_wrong(run: Run, own: Path, tmp_path: Path) -> None:
+    done = run("gallery", "verify", own, "--salvage", tmp_path / "a.gallery", "--json")
+    assert (done.code, json.loads(done.out)["state"], json.loads(done.out)["subjects"]) == (0, "sound", 2)
+    entry = next(entry for entry in logged(run, own) if entry["action"] == "salvage")
+    assert entry["into"] == str(tmp_path / "a.gallery")
+    content = own.read_bytes()
+    own.write_bytes(content + content[-500:])
+    done = run("gallery", "verify", own, "--salvage", tmp_path / "b.gallery")
+    assert (done.code, "tampered with" in done.err, "2 templates of 2 subjects" in done.err) == (3, True, True)
+
+
+def test_a_removed_key_opens_nothing_of_the_file_it_was_removed_from(run: Run, own: Path, tmp_path: Path) -> None:
+    """With the key slots of an older copy in their place neither an opening nor a salvage takes it."""
+    anna = tmp_path / "anna.key"
+    run("gallery", "keys", "generate", anna)
+    run("gallery", "keys", "add", own, "--new-key-file", anna)
+    old = own.read_bytes()
+    run("gallery", "keys", "remove", own, "--key", "2")
+    content = own.read_bytes()
+    for end in (8192, 16384):
+        own.write_bytes(old[:end] + content[end:])
+        for more in ((), ("--salvage", tmp_path / "x.gallery")):
+            assert run("gallery", "verify", own, "--key-file", anna, *more).code == 4
+            assert not (tmp_path / "x.gallery").exists()
+        assert run("gallery", "verify", own).code == 4
+
+
+def test_no_output_takes_the_place_of_the_key(run: Run, own: Path, key: Path) -> None:
+    before = key.read_bytes()
+    done = run("gallery", "export", own, key)
+    assert (done.code, "is the key file" in done.err) == (2, True)
+    assert key.read_bytes() == before

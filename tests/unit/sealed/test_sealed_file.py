@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sealed_files import PAGE_BYTES, key_in, page_of, sealed_file
 
-from leakmatch.errors import Damaged, IntegrityError, Tampered, UsageError, WrongKey
+from leakmatch.errors import Damaged, IntegrityError, StorageError, Tampered, UsageError, WrongKey
 from leakmatch.sealed.blocks import OVERHEAD
 from leakmatch.sealed.file import SealedFile
 from leakmatch.sealed.header import BLOCKS_AT, KEY_PAGE_BYTES, ROOT_AT, ROOT_BYTES
@@ -277,7 +277,7 @@ def test_a_file_that_cannot_be_written_is_read(path: Path, keys: Keys) -> None:
                 assert file.read(1) == page_of("second 1")
                 with pytest.raises(PermissionError):
                     file.commit([b"an entry"])
-            with pytest.raises(UsageError, match="Permission denied"):
+            with pytest.raises(StorageError, match="cannot be written"):
                 SealedFile.open(locked, secret, change=True)
         assert locked.read_bytes() == before
 
@@ -340,13 +340,14 @@ def test_a_commit_whose_root_could_not_be_written_is_all_or_nothing(
 
 def test_an_interrupted_commit_counts_if_it_is_whole(path: Path, keys: Keys) -> None:
     before = path.read_bytes()
-    with SealedFile.open(path, keys) as file:
+    with synced(path) as states, SealedFile.open(path, keys) as file:
         file.write(2, page_of("third"))
         file.commit([b"three"])
-    after = path.read_bytes()
+    announced, after = states[0], path.read_bytes()
+    assert len(announced) == len(before)
     third = [b"first 0", b"second 1", b"third"]
     for end in (len(before), len(before) + 1, len(before) + OVERHEAD, len(after) - 1, len(after)):
-        path.write_bytes(before + after[len(before) : end])
+        path.write_bytes(announced + after[len(before) : end])
         if end == len(after):
             assert content(path, keys) == (
                 third,
@@ -354,25 +355,34 @@ def test_an_interrupted_commit_counts_if_it_is_whole(path: Path, keys: Keys) -> 
                 "a change that was interrupted was completed",
             )
         else:
-            recovered = "a change that was interrupted was taken back" if end > len(before) else ""
-            assert content(path, keys) == (SECOND, [b"one", b"two"], recovered)
+            taken_back = "a change that was interrupted was taken back"
+            assert content(path, keys) == (SECOND, [b"one", b"two"], taken_back)
         assert content(path, keys)[2] == ""  # and is as it was from then on
 
 
-@pytest.fixture
-def changed_keys(path: Path, keys: Keys, tmp_path: Path) -> list[bytes]:
-    """The file after each write of a change of its keys, from before it to after it."""
-    states, real = [path.read_bytes()], os.fsync
+@contextmanager
+def synced(path: Path) -> Iterator[list[bytes]]:
+    """What is in the file after each time that it is forced to the disk."""
+    states: list[bytes] = []
+    real = os.fsync
 
     def fsync(descriptor: int) -> None:
         real(descriptor)
         states.append(path.read_bytes())
 
-    with pytest.MonkeyPatch.context() as patch, SealedFile.open(path, keys) as file:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
+        yield states
+
+
+@pytest.fixture
+def changed_keys(path: Path, keys: Keys, tmp_path: Path) -> list[bytes]:
+    """The file after each write of a change of its keys, from before it to after it."""
+    before = path.read_bytes()
+    with SealedFile.open(path, keys) as file, synced(path) as states:
         file.set_slots(file.slots.added(key_in(tmp_path, "more").secret("x"), file.master, "more"), [b"more"])
-    assert len({*states}) == len(states) == 6
-    return states
+    assert len({before, *states}) == len(states) + 1 == 7
+    return [before, *states]
 
 
 def test_an_interrupted_change_of_keys_is_completed_or_taken_back(
@@ -382,10 +392,10 @@ def test_an_interrupted_change_of_keys_is_completed_or_taken_back(
         path.write_bytes(state)
         pages, entries, recovered = content(path, keys)
         assert pages == SECOND
-        assert bool(recovered) == (0 < number < 5), number
-        assert entries == [b"one", b"two", *([b"more"] if number >= 4 else [])]
+        assert bool(recovered) == (0 < number < 6), number
+        assert entries == [b"one", b"two", *([b"more"] if number >= 5 else [])]
         assert content(path, keys)[2] == ""
-        if number < 2:  # nothing but the announcement was written
+        if number < 3:  # nothing but the announcement was written
             with pytest.raises(WrongKey):
                 content(path, key_in(tmp_path, "more"))
         else:
@@ -393,7 +403,7 @@ def test_an_interrupted_change_of_keys_is_completed_or_taken_back(
 
 
 def test_key_pages_that_were_torn_by_a_power_cut_are_mended(path: Path, keys: Keys, changed_keys: list[bytes]) -> None:
-    announced, first, second = changed_keys[1:4]
+    announced, first, second = changed_keys[2:5]
     for whole, before in ((first, announced), (second, first)):
         at = 0 if whole is first else KEY_PAGE_BYTES
         for torn in (512, 1024, 4096):
@@ -427,15 +437,16 @@ def test_an_old_root_alone_never_opens_an_old_state(path: Path, keys: Keys) -> N
             file.commit()
         roots.append(path.read_bytes()[ROOT])
     newest = path.read_bytes()
-    for root in roots[:-2]:
-        patched(path, ROOT, root)
-        with pytest.raises(Tampered, match="put back"):
-            SealedFile.open(path, keys)
-    path.write_bytes(newest)
-    patched(path, ROOT, roots[-2])  # as a crash between the commit and its root leaves it
-    pages, _, recovered = content(path, keys)
-    assert pages[0] == b"later 2"
-    assert recovered == "a change that was interrupted was completed"
+    for root in roots[:-1]:
+        for damaged in (False, True):  # behind the old end, so that nothing there could be completed
+            path.write_bytes(newest)
+            patched(path, ROOT, root)
+            if damaged:
+                patched(path, slice(len(newest) - 40, len(newest) - 39), b"?")
+            whole = path.read_bytes()
+            with pytest.raises(Tampered, match="root is of an earlier time"):
+                SealedFile.open(path, keys)
+            assert path.read_bytes() == whole
 
 
 def test_parts_of_another_file_are_refused(path: Path, keys: Keys, tmp_path: Path) -> None:

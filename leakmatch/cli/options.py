@@ -182,7 +182,8 @@ def keys_for(gallery: Path, key_file: Path | None, *, unsealed: bool) -> Keys | 
 
 
 def _ask(question: str, confirm: bool) -> str:
-    return str(typer.prompt(question, hide_input=True, confirmation_prompt=confirm, err=True, default=""))
+    options = {"hide_input": True, "confirmation_prompt": confirm, "default": "", "show_default": False}
+    return str(typer.prompt(question, err=True, **options))
 
 
 def settings(**given: Any) -> Settings:

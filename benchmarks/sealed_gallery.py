@@ -155,7 +155,8 @@ def _warm(path: Path) -> None:
 
 def _opened(folder: Path, side: str, name: str = "large", *, writable: bool = False) -> Gallery:
     path = folder / f"{name}-{side}.gallery"
-    return Gallery.open(path, keys=keys(folder), steady=not writable, writable=writable, action="bench")
+    key = keys(folder) if side == "sealed" else None
+    return Gallery.open(path, keys=key, steady=not writable, writable=writable, action="bench")
 
 
 def _loaded(gallery: Gallery, form: str) -> Any:

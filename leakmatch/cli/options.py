@@ -182,8 +182,10 @@ def keys_for(gallery: Path, key_file: Path | None, *, unsealed: bool) -> Keys | 
 
 
 def _ask(question: str, confirm: bool) -> str:
-    options = {"hide_input": True, "confirmation_prompt": confirm, "default": "", "show_default": False}
-    return str(typer.prompt(question, err=True, **options))
+    answer = typer.prompt(
+        question, hide_input=True, confirmation_prompt=confirm, err=True, default="", show_default=False
+    )
+    return str(answer)
 
 
 def settings(**given: Any) -> Settings:

@@ -15,6 +15,8 @@ import apsw
 from leakmatch.sealed.file import PAGE_BYTES, SealedFile
 
 _NUMBERS: Final = itertools.count(1)
+#: A page that is not kept is decrypted again, which costs more than to read it from the system's cache.
+_CACHE_KIB: Final = 32 * 1024
 
 
 class SealedPages:
@@ -35,7 +37,7 @@ class SealedPages:
         )
         flags |= apsw.SQLITE_OPEN_URI
         connection = apsw.Connection("sealed", flags=flags, vfs=self._name)
-        for pragma in (f"page_size = {PAGE_BYTES}", "journal_mode = MEMORY", "cache_size = -8192"):
+        for pragma in (f"page_size = {PAGE_BYTES}", "journal_mode = MEMORY", f"cache_size = -{_CACHE_KIB}"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         return connection
 

@@ -17,8 +17,8 @@ from leakmatch.sealed.file import SealedFile
 from leakmatch.sealed.header import BLOCKS_AT, ROOT_AT
 from leakmatch.sealed.keys import Keys
 
-#: More than SQLite's cache, so that a transaction is written out before it is committed.
-SPILLS = 3000
+#: More than SQLite keeps in memory, so that a transaction is written out before it is committed.
+SPILLS = 1500
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def transaction(tables: SealedTables, *entries: bytes) -> Iterator[None]:
 @contextmanager
 def opened(path: Path, keys: Keys) -> Iterator[SealedTables]:
     tables = SealedTables(SealedFile.open(path, keys, content="alone", change=True))
+    tables.connection.execute("PRAGMA cache_size = -1024")
     try:
         yield tables
     finally:

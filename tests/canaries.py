@@ -102,14 +102,15 @@ def _decoded(data: bytes) -> Iterator[tuple[bytes, str]]:
 
 # Files that are there for a moment only
 
-_CREATE, _CLOSE_WRITE, _MODIFY, _MOVED_TO = 0x100, 0x8, 0x2, 0x80  # sys/inotify.h
+_CREATE, _CLOSE_WRITE, _MODIFY, _MOVED_FROM, _MOVED_TO = 0x100, 0x8, 0x2, 0x40, 0x80  # sys/inotify.h
 _EVENT = struct.Struct("iIII")
 
 
 class Watched:
     """What was ever in some folders, and in folders made in them: read as soon as it is written.
 
-    ``content``: all that was read, by path. ``missed``: files that were gone before they could be read.
+    ``content``: all that was read, by path. ``missed``: files that were gone before they could be read, and not by
+    another name.
     """
 
     def __init__(self) -> None:
@@ -118,10 +119,11 @@ class Watched:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = self._libc.inotify_init1(os.O_CLOEXEC)
         self._folders: dict[int, Path] = {}
+        self._moved: dict[int, Path] = {}  # by what ties the two events of a renaming together
 
     def add(self, folder: Path) -> None:
         """Watch this folder, and what is in it."""
-        mask = _CREATE | _CLOSE_WRITE | _MODIFY | _MOVED_TO
+        mask = _CREATE | _CLOSE_WRITE | _MODIFY | _MOVED_FROM | _MOVED_TO
         number = self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), mask)
         if number < 0:
             return
@@ -148,13 +150,21 @@ class Watched:
             data = os.read(self._descriptor, 1 << 16)
             at = 0
             while at < len(data):
-                number, _, _, size = _EVENT.unpack_from(data, at)
+                number, what, cookie, size = _EVENT.unpack_from(data, at)
                 name = data[at + _EVENT.size : at + _EVENT.size + size].rstrip(b"\0")
                 at += _EVENT.size + size
                 if name == b".stop":
                     return
                 if number in self._folders:
-                    self._look(self._folders[number] / os.fsdecode(name))
+                    self._changed(self._folders[number] / os.fsdecode(name), what, cookie)
+
+    def _changed(self, path: Path, what: int, cookie: int) -> None:
+        if what & _MOVED_FROM:
+            self._moved[cookie] = path
+            return
+        if what & _MOVED_TO:
+            self.missed.discard(self._moved.pop(cookie, path))
+        self._look(path)
 
     def stop(self) -> None:
         """All that was written before this has been looked at when :meth:`listen` returns."""

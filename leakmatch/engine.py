@@ -173,8 +173,11 @@ class SealedTables:
     def __init__(self, file: SealedFile) -> None:
         self.file = file
         self._pages = SealedPages(file)
-        self.connection = self._pages.connect()
-        prepare(self.connection)
+        try:
+            self.connection = self._pages.connect()
+            prepare(self.connection)
+        except apsw.Error as error:
+            raise self._pages.failure or error from error
 
     @classmethod
     def create(cls, path: Path, keys: Keys, name: Path) -> SealedTables:

@@ -110,8 +110,11 @@ class SealedFile(SealedContent):
                     opened._mend(root)
             if opened._tail.changing:
                 opened._commit()
-        except BaseException:
+        except BaseException as error:
+            replaced = isinstance(error, IntegrityError) and opened._replaced()
             opened.close()
+            if replaced:  # and wiped, while it was read
+                raise opened._stale("replaced") from error
             raise
         return opened
 

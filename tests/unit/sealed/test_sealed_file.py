@@ -18,7 +18,7 @@ from sealed_files import PAGE_BYTES, key_in, page_of, sealed_file
 from leakmatch.errors import Damaged, IntegrityError, StorageError, Tampered, UsageError, WrongKey
 from leakmatch.sealed.blocks import OVERHEAD
 from leakmatch.sealed.file import SealedFile
-from leakmatch.sealed.header import BLOCKS_AT, KEY_PAGE_BYTES, ROOT_AT, ROOT_BYTES
+from leakmatch.sealed.header import BLOCKS_AT, KEY_PAGE_BYTES, ROOT_AT, ROOT_BYTES, Tail
 from leakmatch.sealed.keys import Keys
 
 KEYS = slice(0, ROOT_AT)
@@ -227,6 +227,21 @@ def test_a_reader_of_a_file_that_was_replaced_is_told_so(path: Path, keys: Keys)
             with pytest.raises(UsageError, match="replaced by another"):
                 attempt()
     assert content(path, keys)[0] == [b"compacted"]
+
+
+def test_a_file_that_is_replaced_and_wiped_while_it_is_opened_is_not_damaged(path: Path, keys: Keys) -> None:
+    class Slow(SealedFile):
+        def _read_all(self, pages: list[bytes]) -> Tail:
+            new = path.with_name("new")
+            new.write_bytes(path.read_bytes())
+            with path.open("r+b") as old:
+                new.replace(path)
+                old.write(os.urandom(BLOCKS_AT))
+            return super()._read_all(pages)
+
+    with pytest.raises(UsageError, match="replaced by another"):
+        Slow.open(path, keys)
+    assert content(path, keys)[0] == SECOND
 
 
 def test_the_keys_may_change_between_two_looks_at_them(path: Path, keys: Keys, tmp_path: Path) -> None:

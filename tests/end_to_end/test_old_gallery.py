@@ -44,7 +44,7 @@ def test_it_is_refused_by_every_command(run: Run, old: Path, sample_photos: Path
     people.mkdir(parents=True)
     (people / "1.png").write_bytes((sample_photos / "astronaut.png").read_bytes())
     for command in (
-        ("enroll", old, tmp_path / "people"),
+        ("enroll", old, tmp_path / "people", "--unsealed"),
         ("search", sample_photos / "astronaut.png", "--gallery", old),
         ("scan", tmp_path / "people", "--gallery", old, "--case", tmp_path / "a.case"),
     ):

@@ -14,7 +14,8 @@ an unsealed gallery; DIR keeps them. Then, each in a process of its own with one
 - scan: PHOTOS.zip with a gallery of 100,000 templates, and its first photo alone, which is mostly start-up; `steady` is
   the difference. An unsealed gallery is verified row by row when a scan starts; a sealed one is when it is opened.
 
-Files are in the page cache. Times by the clock and of the processor: other work on the machine moves the latter less.
+A JSON file that is there is added to, so that it can be run in pieces (`--only`). Files are in the page cache. Times by
+the clock and of the processor: other work on the machine moves the latter less.
 """
 
 from __future__ import annotations
@@ -302,7 +303,9 @@ def main() -> None:
         with alone(options.lock):
             steps = _steps(folder, options)
     sizes = {side: (folder / f"large-{side}.gallery").stat().st_size for side in SIDES} if options.folder else {}
-    result: dict[str, Any] = {"machine": machine(), "templates": options.templates, "rounds": options.rounds}
+    if options.json and options.json.exists():
+        steps = json.loads(options.json.read_text(encoding="utf-8"))["steps"] | steps
+    result: dict[str, Any] = {"machine": machine(), "templates": options.templates}
     result |= {"bytes": sizes, "raw_mb": options.templates * 512 / 1e6, "steps": steps}
     print(json.dumps(result, indent=2))
     if options.json:

@@ -250,8 +250,10 @@ def sealed_copy(engine: Engine, file: SealedFile) -> SealedTables:
         engine.connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # which VACUUM makes that of the new database
         engine.connection.execute("VACUUM INTO ?", (f"file:sealed?vfs={pages.vfs}",))
         file.commit(list(engine.entries()))
-    except BaseException:
+    except BaseException as error:
         pages.close()
+        if isinstance(error, apsw.Error) and pages.failure is not None:
+            raise pages.failure from error
         raise
     pages.unregister()
     return SealedTables(file)

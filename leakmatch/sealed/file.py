@@ -188,8 +188,9 @@ class SealedFile(SealedContent):
         if self._holding_end:
             self._reset()
             try:
-                if replace(self._root(), changing=0) == self._tail:
-                    self._cut(self._tail)
+                root = self._root()
+                if replace(root, changing=0) == self._tail and not root.changing & KEYS:
+                    self._cut(self._tail)  # key pages that were written in part are put right by the next opening
             except IntegrityError as error:
                 log.info("%s: left as it is: %s", self._what, error)
             finally:
@@ -244,6 +245,8 @@ class SealedFile(SealedContent):
             if root != self._tail:
                 self._catch_up(root)
             self._write_root(replace(self._tail, changing=self._tail.changing | APPENDING))
+            if os.fstat(self._descriptor).st_size != self._tail.end:  # of a process that was stopped in its commit
+                os.ftruncate(self._descriptor, self._tail.end)
         except BaseException:
             self._holding.close()
             raise
@@ -259,7 +262,7 @@ class SealedFile(SealedContent):
             raise Tampered(f"{self._what}: changed while it is open.")
         if before != (self._tail.pages, self._index.state()) or self._page.generation != root.generation:
             raise self._stale("changed")
-        if root.changing:
+        if root.changing & KEYS:
             raise self._stale("left in the middle of a change")
 
     def _end_held(self) -> ExitStack:

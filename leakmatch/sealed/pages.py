@@ -162,7 +162,7 @@ class _File(_Always):
         try:
             content = self._file.read(page)
         except Exception as error:
-            self._pages.failure = error
+            self._pages.failure = self._pages.failure or error  # the first: what SQLite tries next may fail, too
             raise apsw.IOError(str(error)) from error
         return content if not skip and amount == PAGE_BYTES else content[skip : skip + amount]
 
@@ -182,7 +182,7 @@ class _File(_Always):
         try:
             change(*arguments)
         except Exception as error:
-            self._pages.failure = error
+            self._pages.failure = self._pages.failure or error  # the first: what SQLite tries next may fail, too
             raise apsw.IOError(str(error)) from error
 
     def xFileSize(self) -> int:  # noqa: N802

@@ -350,6 +350,43 @@ def test_a_commit_whose_root_could_not_be_written_is_all_or_nothing(
             assert content(path, keys) == (SECOND, [b"one", b"two"], "")
 
 
+def test_a_change_of_keys_that_fails_is_completed_or_taken_back(path: Path, keys: Keys, tmp_path: Path) -> None:
+    """At any of its writes, in a process that lives on, and closes the file in good order."""
+    real, before = os.pwrite, path.read_bytes()
+    for number in range(6):
+        path.write_bytes(before)
+        calls = 0
+
+        def pwrite(descriptor: int, data: bytes, offset: int, number: int = number) -> int:
+            nonlocal calls
+            calls += 1
+            if calls == number + 1:
+                raise OSError(28, "No space left on device")
+            return real(descriptor, data, offset)
+
+        with SealedFile.open(path, keys) as file, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "pwrite", pwrite)
+            with pytest.raises(OSError, match="No space left"):
+                file.set_slots(file.slots.added(key_in(tmp_path, "more").secret("x"), file.master), [b"more"])
+        assert calls > number
+        assert content(path, keys)[:2][0] == SECOND
+        assert content(path, keys)[2] == ""
+
+
+@pytest.mark.parametrize("appended", [0, 1, 3000, 100_000])
+def test_what_a_stopped_process_left_is_no_hindrance_to_who_has_it_open(path: Path, keys: Keys, appended: int) -> None:
+    """A commit that was announced and never ended, seen by a process that opened the file before."""
+    with SealedFile.open(path, keys, content="shared") as reader:
+        with synced(path) as states, SealedFile.open(path, keys, content="shared") as other:
+            other.commit([b"x" * 5000])
+        announced, whole = states[:2]
+        with path.open("r+b") as file:  # not another file
+            file.truncate(0)
+            file.write(announced + whole[len(announced) : len(announced) + appended])
+        reader.commit([b"of the reader"])
+    assert content(path, keys) == (SECOND, [b"one", b"two", b"of the reader"], "")
+
+
 # Interruptions
 
 

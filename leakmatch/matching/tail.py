@@ -63,6 +63,8 @@ def fit_tail(
     ``scores`` must reach down to :func:`start_rate`. ``shape``: as another, larger sample has it; then only the scale
     is estimated. Raises :class:`UsageError` where the scores are all alike.
     """
+    if not len(scores):
+        raise UsageError("The impostor scores are all alike: no tail can be fitted to them.")
     order = np.argsort(-scores, kind="stable")
     above = np.cumsum(weights[order]) / pairs
     last = min(int(np.searchsorted(above, start_rate(pairs))), len(order) - 1)

@@ -310,7 +310,7 @@ def test_an_unsealed_gallery_with_rows_taken_out_is_not_scanned_with(
     with sqlite3.connect(own) as connection:
         connection.execute("DELETE FROM templates WHERE photo = 1")
     for arguments in (("scan", source, "-c", tmp_path / "new.case"), ("search", source)):
-        done = run(*arguments, "-g", own)
+        done = run(*arguments, "-g", own, LEAKMATCH_KEY_FILE="")
         assert done.code == 4
         sentence(done)
 

@@ -1,10 +1,10 @@
-"""What is intact in a damaged sealed file: the newest version of each page, and no older one in the place of a lost one.
+"""What is intact in a damaged sealed file: the newest version of each page, and no older one in a lost one's place.
 
 An older version of a page whose newest is lost could bring back somebody who was removed. A commit names the pages it
 wrote, so that of a damaged block it is known which page it held. Where that is lost as well, and the damaged place has
 room for a page, every page that was written before it counts as lost. Where the last commits are lost, what was there
-before them is whole: it is taken, and said to be of an older state. Only where most of the file is in the commit of which
-the end is lost, what is left of that is taken beside older pages, and the same is said.
+before them is whole: it is taken, and said to be of an older state. Only where most of the file is in the commit of
+which the end is lost, what is left of that is taken beside older pages, and the same is said.
 """
 
 from __future__ import annotations

@@ -211,12 +211,11 @@ class Database:
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Add an entry (JSON values) to the log: with the transaction that is open, or at once where there is none."""
-        content = json.dumps(entry, sort_keys=True).encode()
         if self._connection.in_transaction:
-            self._due.append(content)
+            self._due.append(_packed(entry))
             return
         with storage(self.path, self._engine):
-            self._engine.add([content])
+            self._engine.add([_packed(entry)])
 
     @property
     def recovered(self) -> str:
@@ -225,13 +224,11 @@ class Database:
 
     def note_opening(self, entry: Mapping[str, Any]) -> None:
         """As :meth:`note`; of a file that cannot be written it is said that it was not noted."""
-        try:
-            self._engine.add([json.dumps(entry, sort_keys=True).encode()])
-        except PermissionError:
-            log.warning("%s: cannot be written, so that it was opened is not in its log.", self.path)
-        except (apsw.Error, OSError):
-            with storage(self.path, self._engine):
-                raise
+        with storage(self.path, self._engine):
+            try:
+                self._engine.add([_packed(entry)])
+            except PermissionError:
+                log.warning("%s: cannot be written, so that it was opened is not in its log.", self.path)
 
     def notes(self) -> Iterator[dict[str, Any]]:
         """The log, from its beginning. Raises :class:`IntegrityError` where it is not as it was written."""
@@ -269,7 +266,7 @@ class Database:
             try:
                 if isinstance(engine, SealedTables):
                     engine.file.hold()
-                engine.add([json.dumps(entry, sort_keys=True).encode()])
+                engine.add([_packed(entry)])
                 _like(new, self.path)
                 new.replace(self.path.resolve())  # which a symbolic link goes on to name
                 sync_folder(self.path.resolve())
@@ -288,7 +285,7 @@ class Database:
         if self.sealed is None:
             raise UsageError(f"{self.path}: it is not sealed, so it has no keys. Seal it: leakmatch gallery seal")
         with storage(self.path, self._engine):
-            self.sealed.set_slots(slots, [json.dumps(entry, sort_keys=True).encode()])
+            self.sealed.set_slots(slots, [_packed(entry)])
 
     @contextmanager
     def large_cache(self) -> Iterator[None]:
@@ -427,6 +424,10 @@ class Store:
     def digest(self) -> str:
         """The content digest, in hexadecimal: equal for equal content."""
         return self._database.digest
+
+
+def _packed(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry, sort_keys=True).encode()
 
 
 def _journal(path: Path) -> Path:

@@ -5,7 +5,6 @@ Both give an SQLite connection, commit, keep a log beside the tables, and can be
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import IO, Final, Protocol
 import apsw
 
 from leakmatch.errors import IntegrityError, LeakMatchError, StorageError, UsageError, os_error
+from leakmatch.sealed.content import NO_ENTRY, link
 from leakmatch.sealed.file import PAGE_BYTES, SealedFile
 from leakmatch.sealed.header import KeyPage
 from leakmatch.sealed.keys import Keys, KeySlots
@@ -30,7 +30,6 @@ _WAIT_MILLISECONDS: Final = 10_000
 _WAITS: Final = 60
 
 _LOG: Final = "CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY, previous BLOB NOT NULL, entry BLOB NOT NULL)"
-_NO_ENTRY: Final = bytes(32)
 _STEP: Final = 1 << 20
 
 
@@ -118,20 +117,20 @@ class PlainFile:
             return
         self.connection.execute(_LOG)
         last = self.connection.execute("SELECT previous, entry FROM log ORDER BY number DESC LIMIT 1").fetchone()
-        head = _NO_ENTRY if last is None else _link(*last)
+        head = NO_ENTRY if last is None else link(b"".join(last))
         for entry in entries:
             self.connection.execute("INSERT INTO log (previous, entry) VALUES (?, ?)", (head, entry))
-            head = _link(head, entry)
+            head = link(head + entry)
 
     def entries(self) -> Iterator[bytes]:
         """See :class:`Engine`."""
         if not self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'").fetchone():
             return
-        head = _NO_ENTRY
+        head = NO_ENTRY
         for previous, entry in self.connection.execute("SELECT previous, entry FROM log ORDER BY number"):
             if previous != head:
                 raise IntegrityError(f"{self.path}: its log was changed: an entry does not follow the one before.")
-            head = _link(previous, entry)
+            head = link(previous + entry)
             yield entry
 
     def rewritten(self, path: Path) -> PlainFile:
@@ -231,11 +230,6 @@ class SealedTables:
         """What went wrong beneath SQLite."""
         return self._pages.failure
 
-    @property
-    def pages(self) -> SealedPages:
-        """What SQLite stands on."""
-        return self._pages
-
 
 def new_file(path: Path, keys: Keys, name: Path) -> SealedFile:
     """A new sealed file at ``path``, which will be called ``name``."""
@@ -284,10 +278,6 @@ def lock(path: Path, *, shared: bool) -> IO[bytes] | None:
     except OSError:
         return file  # a file system without locks (some network mounts): SQLite's own locks remain
     return file
-
-
-def _link(previous: bytes, entry: bytes) -> bytes:
-    return hashlib.sha256(previous + entry).digest()
 
 
 # SQLite result codes by what they mean to the user (sqlite.org/rescode.html).

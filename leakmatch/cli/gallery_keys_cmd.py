@@ -114,8 +114,8 @@ def change(
 ) -> None:
     """Put a new key in the place of the one that is used now (or of number N).
 
-    The old one opens this file no more. It still opens older copies of the file; and who held it long enough to read
-    the master key is shut out by `keys rotate` only.
+    The old one opens this file no more. Who has it and an older copy of the file can still get at the master key, and
+    is shut out by `keys rotate` only.
 
     Example: leakmatch gallery keys change school.gallery
     """
@@ -136,8 +136,7 @@ def remove(
 ) -> None:
     """Let a key open GALLERY no more. The last key cannot be removed.
 
-    It still opens older copies of the file; and who held it long enough to read the master key is shut out by
-    `keys rotate` only.
+    Who has it and an older copy of the file can still get at the master key, and is shut out by `keys rotate` only.
 
     Example: leakmatch gallery keys remove school.gallery --key 2
     """
@@ -164,7 +163,7 @@ def rotate(
     from leakmatch.gallery.store import Gallery
 
     keys = options.keys(key_file)
-    new = keys if new_key_file is None and "LEAKMATCH_NEW_PASSPHRASE" not in os.environ else _new(new_key_file)
+    new = options.other_keys(new_key_file, "LEAKMATCH_NEW_PASSPHRASE", keys)
     with Gallery.open(gallery, keys=keys, writable=True, action="open-for-keys") as opened:
         opened.keyring.used(keys)
         opened.seal(new)

@@ -51,6 +51,8 @@ _HELP: Final = "docs/galleries.md says what a template file holds"
 _TEXTS: Final = ("subject_id", "name", "expires", "path", "detail")
 _COLUMNS: Final = ("vectors", *_TEXTS, "sha256", "quality")
 _MOST_ABOUT: Final = 256 << 20
+#: What a member of a damaged zip may raise.
+_BROKEN: Final = (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class TemplateFile(Protocol):
@@ -142,7 +144,7 @@ class _NpzFile(_File):
         try:
             with self._archive.open(member) as stream:
                 content = stream.read(most + 1)
-        except (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except _BROKEN as error:
             raise self._wrong(f"{member}: {error}") from error
         if len(content) > most:
             raise self._wrong(f"{member} is too large")
@@ -203,7 +205,7 @@ class _NpzFile(_File):
         try:
             with self._archive.open(f"{name}.npy") as stream:
                 yield _Npy(stream)
-        except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except (ValueError, *_BROKEN) as error:
             raise self._wrong(f"{name}: {error}") from error
 
 

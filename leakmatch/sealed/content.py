@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 #: The most bytes of a page; all but the last page of a stream have as many.
 PAGE_BYTES: Final = 16384
 
-#: What the first entry of a log follows; each other follows the SHA-256 of the one before.
-_NO_ENTRY: Final = bytes(32)
+#: What the first entry of a log follows; each other follows :func:`link` of the one before.
+NO_ENTRY: Final = bytes(32)
 
 
 class SealedContent:
@@ -51,10 +51,9 @@ class SealedContent:
     _master: bytes
     _end: Appender
     _pages: int
-    _log_head: bytes = _NO_ENTRY
-    _committed_head: bytes = _NO_ENTRY
+    _log_head: bytes = NO_ENTRY
+    _committed_head: bytes = NO_ENTRY
     lost: int = 0  #: blocks, key pages and roots that a lenient opening could not use
-    lost_pages: int = 0
     lost_commits: int = 0  #: the last so many changes are lost; what is there is the state before them
 
     def __init__(self, path: Path, descriptor: int, *, writable: bool) -> None:
@@ -123,12 +122,12 @@ class SealedContent:
 
     def entries(self) -> Iterator[bytes]:
         """The entries of the log, from the first. Raises :class:`Tampered` where one does not follow the other."""
-        head = _NO_ENTRY
+        head = NO_ENTRY
         for number, offset in enumerate(self._entries):
             content = self._content(offset, Kind.ENTRY, None, number)
             if content[: len(head)] != head and not self.lost:
                 raise Tampered(f"{self._what}: its log was changed: an entry does not follow the one before.")
-            head = hashlib.sha256(content).digest()
+            head = link(content)
             yield content[len(head) :]
 
     def _content(self, offset: int, kind: Kind, sequence: int | None, number: int) -> bytes:
@@ -268,7 +267,7 @@ class SealedContent:
                 self._pending[head.number] = (offset, head.sequence)
             else:
                 self._pending_entries.append(offset)
-                self._log_head = hashlib.sha256(content).digest()
+                self._log_head = link(content)
 
     def _take_intact(self, pages: list[bytes], secret: Secret) -> None:
         """Know what is left of a damaged file. ``pages``: intact key pages; one older than the content is refused."""
@@ -288,7 +287,6 @@ class SealedContent:
         self._entries, self._pages = array("Q", found.entries), found.pages
         places = {page: found.places.get(page, LOST) for page in range(found.pages)}
         self._index.update(places, found.pages)
-        self.lost_pages = list(places.values()).count(LOST)
         self.lost_commits = found.behind
 
     # The state
@@ -318,3 +316,8 @@ class SealedContent:
 
 def chain_after(digest: bytes, tag: bytes) -> bytes:
     return hashlib.sha256(digest + tag).digest()
+
+
+def link(content: bytes) -> bytes:
+    """What the next entry of a log follows: SHA-256 of this one, with what it follows before it."""
+    return hashlib.sha256(content).digest()

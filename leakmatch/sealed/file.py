@@ -17,7 +17,6 @@ All is checked when a file is opened, what is superseded too. Old pages stay in 
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from typing import Self
 
 from leakmatch.errors import IntegrityError, Tampered
 from leakmatch.sealed.blocks import COMMIT, Kind
-from leakmatch.sealed.content import PAGE_BYTES, SealedContent, chain_after
+from leakmatch.sealed.content import PAGE_BYTES, SealedContent, chain_after, link
 from leakmatch.sealed.disk import descriptor_of, write_at
 from leakmatch.sealed.header import (
     APPENDING,
@@ -163,7 +162,7 @@ class SealedFile(SealedContent):
         for number, entry in enumerate(entries, self._tail.entries):
             content = self._log_head + entry
             self._pending_entries.append(self._end.append(Kind.ENTRY, number, content)[0])
-            self._log_head = hashlib.sha256(content).digest()
+            self._log_head = link(content)
         known = self._tail.entries + len(entries)
         digest = self._end.digest
         commit = COMMIT.pack(self._pages, known, self._tail.sequence, self._page.generation, digest)

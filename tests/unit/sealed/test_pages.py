@@ -153,9 +153,9 @@ def test_a_vacuum_in_place_works_too(path: Path, keys: Keys) -> None:
             fill(tables, 10, SPILLS)
             tables.connection.execute("DELETE FROM t WHERE a >= 10")
         pages = tables.file.pages
-        tables.pages.due([b"smaller"])
+        tables._pages.due([b"smaller"])
         tables.connection.execute("VACUUM")
-        tables.pages.settle()
+        tables._pages.settle()
         assert tables.file.pages < pages
     with opened(path, keys) as tables:
         assert rows(tables) == 10
